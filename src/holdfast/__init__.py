@@ -1,0 +1,35 @@
+"""Holdfast measures how robust a neural network really is."""
+
+from holdfast import attacks, models
+from holdfast.core.attack import Attack
+from holdfast.core.errors import ConfigError, HoldfastError, InputError, ModelError, StoreError
+from holdfast.data import Dataset, load_data
+from holdfast.engine import attack
+from holdfast.evaluation import Budget, Result, evaluate, merge
+from holdfast.models import Classifier
+from holdfast.parts.threats import L0, L1, L2, Linf
+from holdfast.version import __version__
+
+__all__ = [
+    "L0",
+    "L1",
+    "L2",
+    "Attack",
+    "Budget",
+    "Classifier",
+    "ConfigError",
+    "Dataset",
+    "HoldfastError",
+    "InputError",
+    "Linf",
+    "ModelError",
+    "Result",
+    "StoreError",
+    "__version__",
+    "attack",
+    "attacks",
+    "evaluate",
+    "load_data",
+    "merge",
+    "models",
+]

@@ -1,0 +1,23 @@
+"""The catalogue of per-row attacks: each a function returning an `Attack`."""
+
+from holdfast.attacks.apgd import apgd, apgd_targeted
+from holdfast.attacks.bim import bim, bim_a, bim_b, least_likely
+from holdfast.attacks.carlini_wagner import carlini_wagner
+from holdfast.attacks.deepfool import deepfool
+from holdfast.attacks.fgsm import fgsm
+from holdfast.attacks.mi_fgsm import mi_fgsm
+from holdfast.attacks.pgd import pgd
+
+__all__ = [
+    "apgd",
+    "apgd_targeted",
+    "bim",
+    "bim_a",
+    "bim_b",
+    "carlini_wagner",
+    "deepfool",
+    "fgsm",
+    "least_likely",
+    "mi_fgsm",
+    "pgd",
+]

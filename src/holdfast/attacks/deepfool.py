@@ -1,0 +1,101 @@
+"""DeepFool: to the nearest boundary of the linearised model, again and again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from holdfast.attacks.short import attack, threat_of
+from holdfast.core.attack import Attack, Stop
+from holdfast.core.rows import Rows, per_row
+from holdfast.core.types import Access, Dual, Probe, Rule, Threat
+from holdfast.parts.goals import goal
+from holdfast.parts.threats import L2
+
+
+@dataclass(frozen=True)
+class DeepFoolState(Rows):
+    """`total` is the sum of the steps, `p` the overshot and projected point that is asked next."""
+
+    total: Tensor
+    p: Tensor
+
+
+@dataclass(frozen=True)
+class DeepFool(Rule):
+    """l = argmin_k |f_k| / ‖w_k‖_q with f_k = z_k − z_y, w_k = ∇f_k;  r ← r + the smallest d with ⟨w_l, d⟩ = |f_l|;  p = (1 + η) r.
+
+    Targeted, the only boundary is that with the target's region: of all classes against the target, the one farthest behind.
+    """
+
+    overshoot: float = 0.02
+    classes: int = 10
+    targeted: bool = False
+    needs: ClassVar[Access] = Access.GRADIENT
+    State: ClassVar[type[Rows]] = DeepFoolState
+    requires: ClassVar[tuple[type, ...]] = (Dual,)
+
+    def init(self, probe: Probe) -> DeepFoolState:
+        zero = probe.threat.zero(probe.batch.x)
+        return DeepFoolState(zero, zero)
+
+    def step(self, state: Rows, probe: Probe) -> DeepFoolState:
+        assert isinstance(state, DeepFoolState) and isinstance(probe.threat, Dual)
+        batch, threat = probe.batch, probe.threat
+        base = batch.target if self.targeted else batch.y
+        ranked = batch.clean.logits.scatter(1, base.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True, stable=True)
+        rivals = ranked[:, : min(self.classes, ranked.shape[1]) - 1]
+        answer, jacobian = probe.jacobian(state.p, torch.cat([base.unsqueeze(1), rivals], dim=1))
+        chosen = answer.out.logits.gather(1, torch.cat([base.unsqueeze(1), rivals], dim=1))
+        gap, w = chosen[:, 1:] - chosen[:, :1], jacobian[:, 1:] - jacobian[:, :1]
+        norms = threat.gradient_norm(w.flatten(0, 1)).reshape(gap.shape).clamp_min(1e-12)
+        if self.targeted:
+            # Every other class must fall below the target: the worst of them decides how far to go.
+            nearest = (gap / norms).argmax(dim=1)
+            need = -gap
+        else:
+            nearest = (gap.abs() / norms).argmin(dim=1)
+            need = gap.abs()
+        pick = nearest.unsqueeze(1)
+        direction = w.gather(1, pick.reshape(-1, 1, *[1] * (w.ndim - 2)).expand(-1, 1, *w.shape[2:])).squeeze(1)
+        # A hair beyond the boundary, relative to the logits, so that a row that sits on it still moves.
+        amount = need.gather(1, pick).squeeze(1)
+        amount = amount + amount.sign() * 1e-5 * chosen.abs().amax(dim=1).clamp_min(1e-6)
+        moved = state.total + threat.nearest(amount, direction)
+        done = per_row(answer.wrong, moved)
+        total = torch.where(done, state.total, moved)
+        p = probe.threat.project(batch.x, (1 + self.overshoot) * total, batch.radius)
+        return DeepFoolState(total, torch.where(done, state.p, p))
+
+    def pending(self, state: Rows) -> Tensor:
+        assert isinstance(state, DeepFoolState)
+        return state.p
+
+
+@attack("Moosavi-Dezfooli, Fawzi & Frossard 2016, arXiv:1511.04599", threats=("linf", "l2", "l1"), minimum_norm=True)
+def deepfool(
+    threat: Threat | float = L2(math.inf),
+    steps: int = 50,
+    overshoot: float = 0.02,
+    classes: int = 10,
+    targeted: bool = False,
+) -> Attack:
+    """DeepFool: the smallest change to cross the nearest boundary of the model linearised here, repeated until it is crossed.
+
+    l = argmin_k |f_k| / ‖w_k‖_q,  r ← r + |f_l| / ‖w_l‖_q^q · …,  x' = x + (1 + η) Σ r  (exact in one step on an affine model).
+
+    Inputs `[n, ...]` in the model's range; `threat` L2, L∞ or L1, its radius the farthest worth looking (∞: anywhere); a bare
+    number is an L∞ radius; `classes`: the label and the likeliest others are considered; η = `overshoot`.
+
+    Raises ConfigError for no steps or a negative radius.
+    Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
+    Differs from the paper: the point is kept inside the valid range at each step; a targeted form.
+
+    >>> deepfool().threat.radius
+    inf
+    """
+    return Attack(goal(targeted), threat_of(threat), DeepFool(overshoot, classes, targeted), Stop(steps))

@@ -1,0 +1,178 @@
+"""The short form of an attack: what its function is known by, how it prints, and how it is read back from text."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ParamSpec
+
+from holdfast.core.attack import Attack
+from holdfast.core.errors import ConfigError
+from holdfast.core.types import Threat
+from holdfast.parts.threats import L0, L1, L2, Linf
+
+P = ParamSpec("P")
+
+THREATS: dict[str, type[Linf] | type[L2] | type[L1] | type[L0]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalogue says of an attack: its `make`, the norms it is defined for, its paper."""
+
+    name: str
+    make: Callable[..., Attack]
+    threats: tuple[str, ...]
+    paper: str
+    minimum_norm: bool = False
+    kind: str = "row"
+
+
+ENTRIES: dict[str, Entry] = {}
+
+
+def attack(
+    paper: str, threats: tuple[str, ...] = ("linf", "l2", "l1"), minimum_norm: bool = False
+) -> Callable[[Callable[P, Attack]], Callable[P, Attack]]:
+    """Enter a function that returns an `Attack` into the catalogue, and have its attacks print as the call that made them."""
+
+    def enter(make: Callable[P, Attack]) -> Callable[P, Attack]:
+        signature = inspect.signature(make)
+
+        @functools.wraps(make)
+        def made(*args: P.args, **kwargs: P.kwargs) -> Attack:
+            bound = signature.bind(*args, **kwargs)
+            words = []
+            for name, value in bound.arguments.items():
+                default = signature.parameters[name].default
+                if value == default and default is not inspect.Parameter.empty:
+                    continue
+                words.append(_show(value) if name == "threat" else f"{name}={_show(value)}")
+            attack = make(*args, **kwargs)
+            norm = type(attack.threat).__name__.lower()
+            if norm in THREATS and norm not in threats:
+                raise ConfigError(f"{make.__name__} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
+            return replace(attack, call=f"{make.__name__}({', '.join(words)})")
+
+        ENTRIES[make.__name__] = Entry(make.__name__, made, threats, paper, minimum_norm)
+        return made
+
+    return enter
+
+
+def _show(value: object) -> str:
+    if isinstance(value, Threat):
+        return f"{type(value).__name__}({number(value.radius)})"
+    return number(value) if isinstance(value, float) else repr(value)
+
+
+def number(value: float) -> str:
+    """A number as people write it: in 255ths where it is one exactly, else in full."""
+    level = round(value * 255) if 0 < value < 1 else 0
+    return f"{level}/255" if level and level / 255 == value else f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def threat_of(threat: Threat | float) -> Threat:
+    """A bare number is the radius of an L∞ ball."""
+    return threat if isinstance(threat, Threat) else Linf(float(threat))
+
+
+def bounded(threat: Threat | float, name: str) -> Threat:
+    """A threat with a finite, positive radius, which `name` needs.
+
+    Raises ConfigError otherwise.
+    """
+    threat = threat_of(threat)
+    if not (0 < threat.radius < math.inf):
+        raise ConfigError(f"{name} needs a radius that is positive and finite, not {threat.radius:g}: give one, as in {name}(8/255)")
+    return threat
+
+
+def parse_threat(text: str) -> Threat:
+    """`linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`: a norm and a radius; the radius may be a fraction.
+
+    Raises ConfigError for another norm or a radius that is not a positive number.
+    """
+    name, colon, radius = text.partition(":")
+    if name.lower() not in THREATS or not colon:
+        raise ConfigError(f"threat {text!r}: expected NORM:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")
+    value = _value(_tree(radius, text), text)
+    if not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(f"threat {text!r}: the radius must be a positive number, as in linf:8/255")
+    return THREATS[name.lower()](float(value))
+
+
+def parse(text: str, threat: Threat | None = None) -> Attack:
+    """An attack from its short form, `pgd(8/255, steps=40)`: read by its grammar, never executed.
+
+    `threat` is used where the text gives none (a bare name, or no first argument), unless the attack looks for the smallest change itself.
+
+    >>> str(parse("pgd(8/255, steps=40)"))
+    'pgd(8/255, steps=40)'
+    """
+    tree = _tree(text, text)
+    call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+    if not isinstance(call.func, ast.Name):
+        raise ConfigError(f"attack {text!r}: expected NAME or NAME(parameters), as in pgd(8/255, steps=40)")
+    entry = find(call.func.id)
+    names = list(inspect.signature(entry.make).parameters)
+    args = [_value(node, text) for node in call.args]
+    given: dict[str, object] = {}
+    for word in call.keywords:
+        if word.arg is None or word.arg not in names:
+            near = difflib.get_close_matches(word.arg or "", names, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{entry.name} has no parameter {word.arg!r}: {hint}it takes {', '.join(names)}")
+        given[word.arg] = _value(word.value, text)
+    if threat is not None and not args and "threat" not in given:
+        given["threat"] = replace(threat, radius=math.inf) if entry.minimum_norm else threat  # type: ignore[type-var]
+    try:
+        return entry.make(*args, **given)
+    except TypeError as error:
+        reason = str(error).replace("missing a required argument: 'threat'", "the threat is missing")
+        raise ConfigError(f"attack {text!r}: {reason}; it takes {', '.join(names)}") from error
+
+
+def find(name: str) -> Entry:
+    """The entry of that name; ConfigError with the nearest names otherwise."""
+    if name not in ENTRIES:
+        near = difflib.get_close_matches(name, ENTRIES, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(ENTRIES))}"
+        raise ConfigError(f"attack {name!r} is unknown: {hint} (holdfast list attacks)")
+    return ENTRIES[name]
+
+
+def _tree(text: str, whole: str) -> ast.expr:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{whole!r} cannot be read: expected a form like pgd(8/255, steps=40) or linf:8/255") from error
+
+
+def _value(node: ast.expr, text: str) -> object:
+    """Numbers, fractions, strings, booleans, None, tuples and threats; nothing else is understood."""
+    match node:
+        case ast.Constant(value=value) if value is None or isinstance(value, int | float | str):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _value(operand, text)
+            if isinstance(inner, int | float):
+                return -inner
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            top, bottom = _value(left, text), _value(right, text)
+            if isinstance(top, int | float) and isinstance(bottom, int | float) and bottom:
+                return top / bottom
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return tuple(_value(item, text) for item in items)
+        case ast.Name(id="inf"):
+            return math.inf
+        case ast.Call(func=ast.Name(id=name), args=[radius], keywords=[]) if name.lower() in THREATS:
+            size = _value(radius, text)
+            if isinstance(size, int | float):
+                return THREATS[name.lower()](float(size))
+    raise ConfigError(f"{ast.unparse(node)!r} in {text!r} is not a number, a fraction, a string, a tuple or a threat like L2(0.5)")

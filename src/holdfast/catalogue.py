@@ -1,0 +1,79 @@
+"""Every method by name, with its kind, access, threats and paper; and the other things that have names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.attacks.short import ENTRIES, THREATS
+from holdfast.core.errors import ConfigError
+from holdfast.core.types import Threat
+from holdfast.evaluation import SUITES
+from holdfast.evaluation.checks import CHECKS
+from holdfast.evaluation.suites import suite_attacks
+from holdfast.models.nets import NETS
+from holdfast.parts.objectives import OBJECTIVES
+from holdfast.parts.threats import L2, Linf
+
+Row = dict[str, Any]
+
+
+def _first(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0]
+
+
+def attacks() -> list[Row]:
+    """The attacks: name, kind, what they must be able to ask, the norms they know, paper, one sentence."""
+    rows = []
+    for name, entry in sorted(ENTRIES.items()):
+        threat: Threat = Linf(0.1) if "linf" in entry.threats else L2(0.1)
+        made = entry.make(threat)
+        rows.append(
+            {
+                "name": name, "kind": entry.kind, "access": made.rule.needs.name.lower(), "threats": list(entry.threats),
+                "minimum_norm": entry.minimum_norm, "paper": entry.paper, "summary": _first(entry.make.__doc__),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def suites() -> list[Row]:
+    """The suites, with their attacks at an L∞ radius of 8/255."""
+    threat = Linf(8 / 255)
+    return [
+        {"name": name, "attacks": [str(item) for item in suite_attacks(name, threat)], "summary": _first(make.__doc__)}
+        for name, make in SUITES.items()
+    ]
+
+
+def threats() -> list[Row]:
+    """The threats, as `--threat` takes them."""
+    return [{"name": name, "form": f"{name}:RADIUS", "summary": _first(kind.__doc__)} for name, kind in THREATS.items()]
+
+
+def objectives() -> list[Row]:
+    """The objectives, by the names that attacks take."""
+    rows = [(name, kind.least_classes, kind.__doc__) for name, kind in OBJECTIVES.items()]
+    return [{"name": name, "least_classes": least, "summary": _first(doc)} for name, least, doc in rows]
+
+
+def models() -> list[Row]:
+    """Our own architectures, as `--model` takes them."""
+    return [{"name": name, "summary": _first(make.__doc__)} for name, make in NETS.items()]
+
+
+def checks() -> list[Row]:
+    """The trust checks of a result."""
+    return [{"name": name, "summary": _first(check.__doc__)} for name, check in CHECKS.items()]
+
+
+KINDS = {"attacks": attacks, "suites": suites, "threats": threats, "objectives": objectives, "models": models, "checks": checks}
+
+
+def listing(kind: str) -> list[Row]:
+    """All there is of a kind.
+
+    Raises ConfigError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"nothing is listed under {kind!r}: choose one of {', '.join(KINDS)}")
+    return KINDS[kind]()

@@ -1,0 +1,254 @@
+"""The command line: `holdfast demo | evaluate | attack | merge | report | list`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from holdfast import catalogue
+from holdfast.attacks.short import parse, parse_threat
+from holdfast.core.errors import ConfigError, HoldfastError
+from holdfast.data import load_data
+from holdfast.demo import demo_classifier
+from holdfast.evaluation import CURVE, Budget, Result, evaluate
+from holdfast.evaluation import merge as merge_runs
+from holdfast.models import Classifier, load_net
+from holdfast.progress import Interrupt, Show
+from holdfast.report import html_report, json_report, terminal
+from holdfast.version import __version__
+
+app = typer.Typer(
+    name="holdfast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Measure how robust a neural network really is.",
+)  # fmt: skip
+console = Console()
+
+Model = Annotated[str, typer.Option(help="One of ours by name (holdfast list models), or pkg.mod:callable.")]
+Weights = Annotated[Path | None, typer.Option(help="A .safetensors file, or a .pt read as weights only.")]
+Data = Annotated[str, typer.Option(help="digits | npz:FILE | idx:DIR | folder:DIR | cifar10:DIR | hf:NAME | torchvision:NAME")]
+Split = Annotated[str, typer.Option(help="Which part of the data.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many samples.")]
+Offset = Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")]
+Mean = Annotated[str | None, typer.Option(help="Subtracted before the model: a number, or one per channel, a,b,c.")]
+Std = Annotated[str | None, typer.Option(help="Divided by before the model: a number, or one per channel, a,b,c.")]
+Bounds = Annotated[str, typer.Option(help="Range of the inputs before normalisation: low,high.")]
+Classes = Annotated[int | None, typer.Option(min=2, help="Number of classes; asked of the model when not given.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; where the weights are when not given.")]
+Stochastic = Annotated[bool, typer.Option("--stochastic", help="The model draws random numbers: verify each claim by many asks.")]
+Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
+SlotCount = Annotated[int, typer.Option(min=1, help="Rows in flight at once.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    limit: Limit = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """The main job on embedded real data: train a small net on scanned digits, attack it, report."""
+    with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        model = demo_classifier(out, show.say)
+        result = evaluate(
+            model, load_data("digits", limit=limit), parse_threat("linf:0.15"), radii=[0.15 * share for share in CURVE],
+            out=out / "run", seed=seed, watch=show, halt=interrupt,
+        )  # fmt: skip
+    _conclude(result, as_json, None, interrupt, report=out / "report.html")
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    model: Model,
+    data: Data,
+    threat: Annotated[str, typer.Option(help="What an attacker may change: linf:8/255, l2:0.5, l1:12, l0:10.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command again goes on where it stopped.")],
+    weights: Weights = None,
+    split: Split = "test",
+    limit: Limit = None,
+    offset: Offset = 0,
+    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites).")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="An attack of your own plan, as in 'pgd(steps=100)'; repeat it.")] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Also the accuracy against the radius, from a quarter of it to twice.")] = False,
+    radii: Annotated[str | None, typer.Option(help="Also the accuracy at these radii: 2/255,4/255,8/255.")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    classes: Classes = None,
+    device: Device = None,
+    stochastic: Stochastic = False,
+    seed: Seed = 0,
+    slots: SlotCount = 512,
+    queries: Annotated[int | None, typer.Option(min=1, help="Forwards that one sample may cost.")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds after which the run pauses.")] = None,
+    shard: Annotated[str, typer.Option(help="i/k: every k-th sample from the i-th, for several machines.")] = "0/1",
+    fail_under: Annotated[float | None, typer.Option(min=0, max=1, help="Exit 1 when the robust accuracy's lower bound is below.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where the HTML report goes; OUT/report.html when not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure clean and robust accuracy, store every record, report."""
+    goal = parse_threat(threat)
+    grid = _numbers(radii, "--radii") if radii else [goal.radius * share for share in CURVE] if curve else []
+    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic)
+    dataset = load_data(data, split=split, limit=limit, offset=offset)
+    with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        result = evaluate(
+            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, out=out, seed=seed, slots=slots,
+            budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
+        )  # fmt: skip
+    _conclude(result, as_json, fail_under, interrupt, report or out / "report.html")
+
+
+@app.command()
+def attack(
+    spec: Annotated[str, typer.Argument(help="The attack, as in 'pgd(8/255, steps=40)'.")],
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the run: adversarial examples, records, report.")],
+    weights: Weights = None,
+    split: Split = "test",
+    limit: Limit = None,
+    offset: Offset = 0,
+    threat: Annotated[str | None, typer.Option(help="Used where the attack names no radius of its own.")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    classes: Classes = None,
+    device: Device = None,
+    stochastic: Stochastic = False,
+    seed: Seed = 0,
+    slots: SlotCount = 512,
+    as_json: Json = False,
+) -> None:
+    """Make adversarial examples with one attack; a killed run goes on when called again."""
+    made = parse(spec, parse_threat(threat) if threat else None)
+    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic)
+    dataset = load_data(data, split=split, limit=limit, offset=offset)
+    with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        result = evaluate(net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, watch=show, halt=interrupt)
+    _conclude(result, as_json, None, interrupt, out / "report.html")
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="Folder for the joined run.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders that hold shards of one run.")],
+    as_json: Json = False,
+) -> None:
+    """Join the shards of one run, made on several machines, into one folder."""
+    merge_runs(out, *runs)
+    _show(Result(out), as_json, out / "report.html")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; RUN/report.html when not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the report of a run again, from its records alone."""
+    _show(Result(run), as_json, out or run / "report.html")
+
+
+@app.command(name="list")
+def list_command(
+    kind: Annotated[str, typer.Argument(help=" | ".join(catalogue.KINDS))] = "attacks",
+    as_json: Json = False,
+) -> None:
+    """List what there is by name."""
+    rows = catalogue.listing(kind)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in row.values()))
+    console.print(table)
+
+
+def _classifier(
+    model: str, weights: Path | None, mean: str | None, std: str | None, bounds: str, classes: int | None, device: str | None,
+    stochastic: bool,
+) -> Classifier:  # fmt: skip
+    net = load_net(model, weights)
+    if device:
+        net.to(device)
+    span = _numbers(bounds, "--bounds")
+    if len(span) != 2:
+        raise ConfigError(f"--bounds {bounds!r}: expected low,high, as in 0,1 or 0,255")
+    low, high = span
+    return Classifier(
+        net, classes, (low, high), _numbers(mean, "--mean") if mean else None, _numbers(std, "--std") if std else None, device, stochastic
+    )
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    """Comma-separated numbers, each of which may be a fraction."""
+    try:
+        return [float(top) / float(bottom or 1) for top, _, bottom in (part.partition("/") for part in text.split(","))]
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"{option} {text!r}: expected numbers separated by commas, as in 0.5,0.5,0.5 or 2/255,4/255") from error
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit()):
+        raise ConfigError(f"--shard {text!r}: expected i/k, as in 0/4")
+    return int(index), int(count)
+
+
+def _conclude(result: Result, as_json: bool, fail_under: float | None, interrupt: Interrupt, report: Path) -> None:
+    """Show a result; exit 130 after Ctrl-C, 1 when the gate or a check fails."""
+    _show(result, as_json, report)
+    if interrupt.asked:
+        typer.echo(f"stopped; all that was found is kept in {result.path}: run the same command again to go on", err=True)
+        raise typer.Exit(130)
+    low = result.robust_rate.low
+    if fail_under is not None and low < fail_under:
+        typer.echo(f"robust accuracy's lower bound {low:.4f} is below --fail-under {fail_under}", err=True)
+        raise typer.Exit(1)
+    failed = [check.name for check in result.checks if check.status == "fail"]
+    if failed:
+        typer.echo(f"not to be trusted: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+def _show(result: Result, as_json: bool, report: Path) -> None:
+    page = html_report(result, report)
+    json_report(result, report.with_suffix(".json"))
+    if as_json:
+        print(json.dumps(result.summary() | {"report": str(page)}, allow_nan=False))
+        return
+    terminal(result, console)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """The entry point: a mistake is one line on stderr and exit code 2."""
+    try:
+        app()
+    except HoldfastError as error:
+        typer.echo("error: " + " ".join(str(error).split()), err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`perturb`: the same steps with no ledger, for training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from holdfast.core.attack import Attack
+from holdfast.core.draw import row_key
+from holdfast.core.errors import ConfigError
+from holdfast.core.types import Answer, Batch, Model
+from holdfast.engine.pieces import Asker, Pieces
+from holdfast.engine.probe import EngineProbe
+
+
+class BareProbe(EngineProbe):
+    """Answers, and remembers nothing."""
+
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, backwards: int) -> None:
+        pass
+
+
+def perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, target: Tensor | None = None) -> Tensor:
+    """Where a rule's steps lead from `x` `[n, ...]`: no early stop, no verification, no claim that anything is fooled.
+
+    `x` in the model's range, dtype and device; `seed` keys the noise: give each batch of a training run its own.
+
+    Raises ConfigError for a rule that has no current point (it looks for the smallest change).
+
+    >>> from holdfast import Classifier, attacks
+    >>> model = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).eval(), classes=3)
+    >>> x, y = torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1])
+    >>> bool(((perturb(attacks.pgd(0.1, steps=3), model, x, y) - x).abs() <= 0.1 + 1e-6).all())
+    True
+    """
+    attack = attack.fitted(model.classes)
+    probe = BareProbe(model, attack, Asker(Pieces(max(1, len(x)))), seed)
+    place, none = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
+    with torch.no_grad():
+        clean = model(x)
+    key = row_key(seed, place, none).to(x.device)
+    step = none.to(x.device)
+    radius = x.new_full((len(x),), attack.threat.radius)
+    batch = Batch(x, y, step - 1, clean, key, step, radius)
+    probe.batch, probe.step = batch, step
+    aim = attack.goal.aim(clean, y, target, probe.draw)
+    probe.batch = Batch(x, y, aim, clean, key, step, radius)
+    state = attack.rule.init(probe)
+    for _ in range(attack.stop.steps):
+        state = attack.rule.step(state, probe)
+        probe.step = probe.step + 1
+    p = attack.rule.pending(state)
+    if p is None:
+        raise ConfigError(f"{attack.name} keeps no current point to train on: use one that ascends, such as pgd")
+    return model.bounds.clamp(probe.threat.apply(x, p)).detach()

@@ -1,0 +1,124 @@
+"""Asking a model in pieces: of a size and memory layout that suit it, halved when memory runs out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from holdfast.core.errors import ModelError
+from holdfast.core.rows import Rows
+from holdfast.core.types import Model
+
+Layout = Literal["contiguous", "channels_last"]
+R = TypeVar("R", bound=Rows)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """`rows` asked at once, in memory `layout`. Decided once a run and stored in its manifest."""
+
+    rows: int = 128
+    layout: Layout = "contiguous"
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """`x` in the layout (inputs that are not images have only one)."""
+        if self.layout == "channels_last" and x.ndim == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a device or on the host."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+class Asker:
+    """Cuts rows into pieces, halves the piece when memory runs out, and counts the rows that really were asked."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self.pieces = pieces
+        self.forwards = 0
+        self.backwards = 0
+
+    def each(self, n: int, ask: Callable[[slice], R]) -> R:
+        """`ask` of every piece of `n` ≥ 1 rows, joined.
+
+        Raises ModelError when even one row does not fit.
+        """
+        parts: list[R] = []
+        start = 0
+        while start < n:
+            rows = slice(start, min(start + self.pieces.rows, n))
+            try:
+                parts.append(ask(rows))
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                if rows.stop - rows.start == 1:
+                    raise ModelError("one row does not fit into memory: use a larger device, a smaller model or smaller inputs") from error
+                # No traceback may hold the failed graph while the smaller piece is tried.
+                error.__traceback__ = None
+                self.pieces = replace(self.pieces, rows=(rows.stop - rows.start) // 2)
+                torch.cuda.empty_cache()
+                continue
+            start = rows.stop
+        return parts[0].cat(*parts[1:])
+
+
+def tune(model: Model, x: Tensor, gradient: bool = True, sizes: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)) -> Pieces:
+    """The piece size and layout with the most rows a second on this model and machine, timed on copies of `x` `[n, ...]`.
+
+    A layout that the model refuses or answers otherwise (beyond float rounding) is left out; sizes grow until they stop paying.
+    """
+    layouts: tuple[Layout, ...] = ("contiguous", "channels_last") if x.ndim == 4 else ("contiguous",)
+    reference = _ask(model, x[:32], gradient)
+    best, best_rate = Pieces(min(sizes)), 0.0
+    for layout in layouts:
+        previous = 0.0
+        for rows in sizes:
+            pieces = Pieces(rows, layout)
+            batch = pieces.arrange(x.repeat(-(-rows // len(x)), *[1] * (x.ndim - 1))[:rows])
+            try:
+                if rows == min(sizes) and not torch.allclose(
+                    _ask(model, pieces.arrange(x[:32]), gradient), reference, rtol=1e-3, atol=1e-4
+                ):
+                    break
+                rate = _rate(model, batch, gradient)
+            except RuntimeError:
+                break
+            if rate > best_rate * 1.02:
+                best, best_rate = pieces, rate
+            if rate < previous * 0.9 or rows / rate > 2.0:
+                break
+            previous = max(previous, rate)
+    return best
+
+
+def _rate(model: Model, batch: Tensor, gradient: bool) -> float:
+    """Rows a second: the better of two timings after one warm-up."""
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        _ask(model, batch, gradient)
+        if batch.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return len(batch) / min(seconds[1:])
+
+
+def _ask(model: Model, x: Tensor, gradient: bool) -> Tensor:
+    if not gradient:
+        with torch.no_grad():
+            return model(x).logits
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(x).logits
+    torch.autograd.grad(logits.sum(), x)
+    return logits.detach()

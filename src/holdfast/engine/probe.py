@@ -1,0 +1,158 @@
+"""The probe: the only door to the model. It answers in pieces, counts, and remembers each row's best point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from holdfast.core.attack import Attack
+from holdfast.core.draw import Draw
+from holdfast.core.rows import Named, Rows, per_row
+from holdfast.core.types import Answer, Batch, Mask, Model, Objective, Out, PerRow
+from holdfast.engine.noise import model_noise
+from holdfast.engine.pieces import Asker
+
+
+@dataclass(frozen=True)
+class Ledger(Rows):
+    """What is known of each row: `hit` a claim stands; its `point`, `size`, `margin`, the row's `step` then; what it has asked so far."""
+
+    hit: Tensor
+    point: Tensor
+    size: Tensor
+    margin: Tensor
+    step: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    @classmethod
+    def fresh(cls, zero: Tensor) -> Ledger:
+        """An empty ledger for rows whose perturbations look like `zero` `[n, ...]`."""
+        n = len(zero)
+        count = torch.zeros(n, dtype=torch.int64, device=zero.device)
+        floats = zero.new_full((n,), torch.inf)
+        return cls(torch.zeros_like(count, dtype=torch.bool), zero, floats, -floats, count, count, count)
+
+
+@dataclass(frozen=True)
+class _Reply(Rows):
+    out: Out
+    extra: Named
+
+
+class EngineProbe:
+    """Answers a rule about the rows of `batch`, each at its own `step`; `ledger` is brought up to date with every ask.
+
+    A point counts as a claim when the goal holds there and its size is within the row's radius.
+    """
+
+    def __init__(self, model: Model, attack: Attack, asker: Asker, seed: int) -> None:
+        self.model, self.attack, self.asker, self.seed = model, attack, asker, seed
+        self.threat = attack.threat.within(model.bounds)
+        self.bounds = model.bounds
+        self.steps = attack.stop.steps
+        self.asks = 0
+        self.batch: Batch
+        self.step: Tensor
+        self.ledger: Ledger
+
+    @property
+    def draw(self) -> Draw:
+        return Draw(self.batch.key, self.step)
+
+    def attend(self, batch: Batch, step: Tensor, ledger: Ledger) -> None:
+        """Speak of these rows from now on."""
+        self.batch, self.step, self.ledger = batch, step, ledger
+
+    def decide(self, p: Tensor, where: Tensor | None = None) -> Mask:
+        return self.score(p, where).wrong
+
+    def score(self, p: Tensor, where: Tensor | None = None) -> Answer:
+        return self._ask(p, where, self._forward)[0]
+
+    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None) -> tuple[Answer, PerRow, Tensor]:
+        def one(batch: Batch, q: Tensor) -> _Reply:
+            q, out = self._traced(batch, q)
+            with torch.enable_grad():
+                value = f(out, batch)
+            (g,) = torch.autograd.grad(value.sum(), q)
+            return _Reply(out.map(Tensor.detach), Named({"value": value.detach(), "g": _finite(g)}))
+
+        answer, extra = self._ask(p, where, one, backwards=1)
+        return answer, extra["value"], extra["g"]
+
+    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None) -> tuple[Answer, Tensor]:
+        k = classes.shape[1]
+
+        def one(batch: Batch, q: Tensor, wanted: Tensor) -> _Reply:
+            q, out = self._traced(batch, q)
+            with torch.enable_grad():
+                columns = out.logits.gather(1, wanted).sum(dim=0)
+            rows = [torch.autograd.grad(columns[i], q, retain_graph=i < k - 1)[0] for i in range(k)]
+            return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(torch.stack(rows, dim=1))}))
+
+        answer, extra = self._ask(p, where, one, classes, backwards=k)
+        return answer, extra["jacobian"]
+
+    def _forward(self, batch: Batch, q: Tensor) -> _Reply:
+        with torch.no_grad():
+            return _Reply(self.model(self.asker.pieces.arrange(self.threat.apply(batch.x, q))), Named({}))
+
+    def _traced(self, batch: Batch, q: Tensor) -> tuple[Tensor, Out]:
+        q = q.detach().requires_grad_()
+        with torch.enable_grad():
+            return q, self.model(self.asker.pieces.arrange(self.threat.apply(batch.x, q)))
+
+    def _ask(
+        self, p: Tensor, where: Tensor | None, one: Callable[..., _Reply], *more: Tensor, backwards: int = 0
+    ) -> tuple[Answer, Mapping[str, Tensor]]:
+        """Ask `one` of all rows, or of those at `where`; rows not asked come back as NaN."""
+        index = None if where is None else where.nonzero().squeeze(1)
+        batch, given = self.batch, (p, *more)
+        if index is not None:
+            batch, given = batch[index], tuple(t[index] for t in given)
+        with model_noise(self.model, self.seed, self.asks):
+            reply = self.asker.each(len(batch), lambda rows: one(batch[rows], *(t[rows] for t in given)))
+        self.asks += 1
+        self.asker.forwards += len(batch)
+        self.asker.backwards += backwards * len(batch)
+        if index is not None:
+            reply = reply.map(lambda t: t.new_full((len(p), *t.shape[1:]), torch.nan).index_copy(0, index, t))
+        goal, out = self.attack.goal, reply.out
+        size = self.threat.size(self.batch.x, p)
+        answer = Answer(out, goal.wrong(out, self.batch), goal.margin(out, self.batch), size)
+        self._note(answer, p, where, backwards)
+        return answer, reply.extra.tensors
+
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, backwards: int) -> None:
+        book, keep = self.ledger, self.attack.keep
+        # After the first success a row that stops there asks nothing more: what the batch still computes for it is waste.
+        asked = ~book.hit if keep == "first" and self.attack.stop.early else torch.ones_like(book.hit)
+        if where is not None:
+            asked = asked & where
+        inside = asked & (answer.size <= self.batch.radius * (1 + 1e-6) + 1e-7)
+        claim = inside & answer.wrong
+        closer = inside & (answer.margin > book.margin)
+        better = {
+            "first": claim & ~book.hit,
+            "smallest": claim & (answer.size < book.size),
+            "strongest": claim & closer,
+            "last": claim,
+        }[keep]
+        self.ledger = Ledger(
+            book.hit | claim,
+            torch.where(per_row(better, p), p, book.point),
+            torch.where(better, answer.size, book.size),
+            torch.where(closer, answer.margin, book.margin),
+            torch.where(better, self.step, book.step),
+            book.forwards + asked,
+            book.backwards + backwards * asked,
+        )
+
+
+def _finite(g: Tensor) -> Tensor:
+    """A gradient that is not a number moves nothing."""
+    return g.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,0 +1,9 @@
+"""Evaluations: plan, run, store, tables."""
+
+from holdfast.evaluation.evaluate import Event, evaluate
+from holdfast.evaluation.plan import CURVE, Budget, Entry, Plan, plan
+from holdfast.evaluation.result import Result
+from holdfast.evaluation.store import Store, merge
+from holdfast.evaluation.suites import SUITES
+
+__all__ = ["CURVE", "SUITES", "Budget", "Entry", "Event", "Plan", "Result", "Store", "evaluate", "merge", "plan"]

@@ -1,0 +1,239 @@
+"""`evaluate`: a plan carried out on a model and data, stored as it goes, resumable at any moment."""
+
+from __future__ import annotations
+
+import math
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from holdfast.core.attack import Attack
+from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.types import Out, Threat
+from holdfast.data import Dataset, from_tensors
+from holdfast.engine import Asker, Outcome, Pieces, Progress, Samples, Setting, admit, clean_answers, run, tune
+from holdfast.engine.snapshot import Snapshots
+from holdfast.evaluation.plan import Budget, Entry, Plan, plan
+from holdfast.evaluation.preflight import preflight
+from holdfast.evaluation.records import clean_table, frame
+from holdfast.evaluation.result import Result
+from holdfast.evaluation.store import Part, Store, write_json
+from holdfast.models import Classifier
+from holdfast.version import __version__
+
+Data = Dataset | tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a watcher hears: which attack, how far it is."""
+
+    label: str
+    attack: str
+    progress: Progress
+    standing: int
+    samples: int
+
+
+def evaluate(
+    model: Classifier,
+    data: Data,
+    threat: Threat,
+    suite: str | None = None,
+    attacks: Sequence[Attack | str] = (),
+    radii: Sequence[float] = (),
+    out: str | Path | None = None,
+    seed: int = 0,
+    slots: int = 512,
+    harvest: int | None = None,
+    pieces: Pieces | None = None,
+    budget: Budget = Budget(),
+    shard: tuple[int, int] = (0, 1),
+    watch: Callable[[Event], None] = lambda event: None,
+    halt: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Measure how many samples a model classifies right, and how many of them no attack of a plan can break.
+
+    `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do;
+    `suite`: a named plan (`quick-1`), or `attacks` of your own; `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
+    temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `shard`: (i, k) takes every
+    k-th sample from the i-th; `halt` is asked between steps; a halted run is resumable.
+
+    Raises ConfigError, InputError, ModelError or StoreError, each with what to do.
+
+    >>> from holdfast.data import load_data
+    >>> from holdfast.parts.threats import Linf
+    >>> data = load_data("digits", limit=8)
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+    >>> result = evaluate(Classifier(net, 10), data, Linf(0.1))
+    >>> 0 <= result.robust_accuracy <= result.clean_accuracy
+    True
+    """
+    dataset = data if isinstance(data, Dataset) else from_tensors(*data)
+    todo = plan(threat, suite, attacks, radii)
+    index, count = shard
+    if not 0 <= index < count:
+        raise ConfigError(f"shard {index}/{count}: expected 0 ≤ i < k, as in 0/4")
+    model.fit_classes(dataset.x)
+    whole = Samples.of(dataset.x, dataset.y, dataset.ids)
+    whole.check(model)
+    whole.check_labels(model.classes)
+    for entry in todo.entries:
+        admit(entry.attack, model)
+    preflight(model, dataset.x)
+    temporary = tempfile.TemporaryDirectory(prefix="holdfast-") if out is None else None
+    store = Store(Path(temporary.name if temporary else str(out)))
+    identity = describe(model, dataset, todo, seed, count, budget)
+    if not (store.path / "manifest.json").exists() and pieces is None:
+        first = model.bounds.intake(dataset.x[:32], model.dtype, model.device)
+        pieces = tune(model, first)
+    manifest = store.open(identity, {"pieces": asdict(pieces or Pieces()), "made": environment()})
+    setting = Setting(seed, slots, harvest, Pieces(**manifest["once"]["pieces"]))
+    part = store.shard(index, count)
+    with part.lock():
+        mine = dataset.shard(index, count)
+        if len(mine) == 0:
+            raise InputError(f"shard {index}/{count} of {len(dataset)} samples is empty: use fewer shards")
+        _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, setting, part, budget, watch, halt).go()
+    return Result(store.path, temporary)
+
+
+class _Run:
+    def __init__(
+        self, model: Classifier, samples: Samples, todo: Plan, setting: Setting, part: Part, budget: Budget,
+        watch: Callable[[Event], None], halt: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.model, self.samples, self.plan, self.setting, self.part, self.watch = model, samples, todo, setting, part, watch
+        end = None if budget.deadline is None else time.monotonic() + budget.deadline
+        self.halt = lambda: halt() or (end is not None and time.monotonic() >= end)
+        n = len(samples)
+        self.left = None if budget.queries is None else torch.full((n,), budget.queries)
+
+    def go(self) -> None:
+        out, clean = self._clean()
+        correct = torch.from_numpy(clean["correct"].to_numpy().copy())
+        standing = correct.clone()
+        position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
+        for place, entry in enumerate(self.plan.entries):
+            label = entry.label(place)
+            facts = self.part.facts(label)
+            records = self.part.read(label) if facts is not None and facts["complete"] else None
+            if records is None:
+                if self.halt():
+                    return
+                records = self._attack(entry, label, out, clean, standing if entry.survivors else correct, int(standing.sum()))
+            fallen = [position[sample] for sample in records.filter("broken")["sample"].to_list()]
+            standing[torch.tensor(fallen, dtype=torch.int64)] = False
+            if self.left is not None:
+                where = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)
+                self.left[where] -= torch.tensor(records["forwards"].to_list(), dtype=torch.int64)
+
+    def _clean(self) -> tuple[Out, pl.DataFrame]:
+        """The clean answers, asked once and kept beside the records."""
+        kept, stored = Snapshots(self.part.path / "clean.safetensors"), self.part.read("clean")
+        found = kept.read()
+        if stored is not None and found is not None:
+            return Out.unflatten(found[0]), stored
+        asker = Asker(self.setting.pieces)
+        out = clean_answers(self.model, self.samples, asker, self.setting.seed)
+        table = clean_table(self.samples, out)
+        self._copy_clean()
+        self.part.write_samples(self.samples.ids, self.samples.y)
+        kept.write(out.flatten(), {"forwards": asker.forwards})
+        self.part.write("clean", table)
+        return out, table
+
+    def _array(self, name: str) -> Tensor:
+        return self.part.array(name, tuple(self.samples.x.shape), self.model.dtype)
+
+    def _copy_clean(self, chunk: int = 512) -> None:
+        array = self._array("adversarial")
+        for start in range(0, len(self.samples), chunk):
+            rows = slice(start, start + chunk)
+            array[rows] = self.model.bounds.intake(self.samples.x[rows], self.model.dtype, torch.device("cpu"))
+
+    def _attack(self, entry: Entry, label: str, out: Out, clean: pl.DataFrame, todo: Tensor, standing: int) -> pl.DataFrame:
+        # What an entry finds goes straight into the run's examples when the samples it is made on have none yet; else
+        # beside them first.
+        scratch = not entry.survivors
+        array = self._array(f"{label}.scratch" if scratch else "adversarial")
+        n = len(self.samples)
+
+        def told(progress: Progress) -> None:
+            self.watch(Event(label, str(entry.attack), progress, standing, n))
+
+        outcome = run(
+            entry.attack, self.model, self.samples, self.setting, clean=out, todo=todo.nonzero().squeeze(1), queries=self.left,
+            adversarial=array, snapshot=self.part.file(label, "snapshot"), halt=self.halt, watch=told,
+        )  # fmt: skip
+        records = frame(label, outcome, self.samples, self.model, self.plan.threat, clean, todo)
+        if scratch:
+            self._adopt(records, outcome)
+        self.part.write(label, records)
+        halted = not outcome.complete and self.halt()
+        self._note(label, outcome, halted)
+        if not halted:
+            self.part.file(label, "snapshot").unlink(missing_ok=True)
+        if scratch:
+            (self.part.path / f"{label}.scratch.npy").unlink(missing_ok=True)
+        return records
+
+    def _adopt(self, records: pl.DataFrame, outcome: Outcome) -> None:
+        """Examples of samples that no earlier entry broke become the run's."""
+        array = self._array("adversarial")
+        position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
+        for sample in records.filter("broken")["sample"].to_list():
+            i = position[sample]
+            clean = self.model.bounds.intake(self.samples.x[i : i + 1], self.model.dtype, torch.device("cpu"))
+            if bool((array[i : i + 1] == clean).all()):
+                array[i] = outcome.adversarial[i]
+
+    def _note(self, label: str, outcome: Outcome, halted: bool) -> None:
+        facts = {
+            "attack": str(outcome.attack), "expanded": repr(outcome.attack), "digest": outcome.attack.digest, "complete": not halted,
+            "forwards": int(outcome.forwards.sum()), "backwards": int(outcome.backwards.sum()), "refused": outcome.refused,
+            "wasted_forwards": outcome.wasted_forwards, "wasted_backwards": outcome.wasted_backwards, "seconds": outcome.seconds,
+        }  # fmt: skip
+        write_json(self.part.file(label, "json"), facts)
+
+
+def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: int, budget: Budget) -> dict[str, Any]:
+    """What makes a run this run: equal for every shard and every resumption of it."""
+    return {
+        "model": {
+            "fingerprint": model.fingerprint(), "classes": model.classes, "low": model.bounds.low, "high": model.bounds.high,
+            "mean": model.mean, "std": model.std, "dtype": str(model.dtype), "stochastic": model.stochastic,
+        },
+        "data": {"name": data.name, "fingerprint": data.fingerprint(), "samples": len(data), "classes": data.classes},
+        "threat": {"norm": type(todo.threat).__name__, "radius": todo.threat.radius if math.isfinite(todo.threat.radius) else None},
+        "suite": todo.suite,
+        "attacks": [
+            {
+                "label": entry.label(i), "attack": str(entry.attack), "expanded": repr(entry.attack.fitted(model.classes)),
+                "digest": entry.attack.fitted(model.classes).digest, "survivors": entry.survivors, "curve": entry.curve,
+                "radii": list(entry.attack.group.radii), "steps": entry.attack.stop.steps,
+            }
+            for i, entry in enumerate(todo.entries)
+        ],
+        "seed": seed,
+        "shards": shards,
+        "queries": budget.queries,
+    }  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for provenance."""
+    return {
+        "holdfast": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
+        "machine": platform.machine(), "threads": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }  # fmt: skip

@@ -1,0 +1,90 @@
+"""What an evaluation will do: attacks in order, under one threat, within a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from holdfast.attacks import apgd
+from holdfast.attacks.short import parse
+from holdfast.core.attack import Attack, Group
+from holdfast.core.errors import ConfigError
+from holdfast.core.types import Threat
+from holdfast.evaluation.suites import suite_attacks
+
+CURVE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`queries`: forwards that one sample may cost over the whole plan; `deadline`: seconds for this call. None is no limit."""
+
+    queries: int | None = None
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("queries", self.queries), ("deadline", self.deadline)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name}={value}: a budget must be positive")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One attack of a plan. `survivors`: it is made only on samples that no earlier entry broke; `curve`: it is there for the accuracy
+    against radius."""
+
+    attack: Attack
+    survivors: bool
+    curve: bool = False
+
+    def label(self, place: int) -> str:
+        """A short, unique, file-safe name."""
+        return f"{place:02d}-{'curve-' if self.curve else ''}{self.attack.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The entries in order; `threat` is what the robust accuracy speaks of; `suite` is the name they came by, if any."""
+
+    threat: Threat
+    entries: tuple[Entry, ...]
+    suite: str | None = None
+
+
+def plan(
+    threat: Threat,
+    suite: str | None = None,
+    attacks: Sequence[Attack | str] = (),
+    radii: Sequence[float] = (),
+) -> Plan:
+    """The plan of a named suite, or of attacks of one's own (each made on every sample); `radii` adds the accuracy against them.
+
+    Raises ConfigError for unknown names, for a suite together with attacks, and for a threat without a positive radius
+    (an infinite one goes only with attacks of one's own, that look for the smallest change).
+    """
+    if not 0 < threat.radius < math.inf and not (attacks and threat.radius == math.inf):
+        raise ConfigError(f"threat {threat!r}: an evaluation needs a positive, finite radius, as in linf:8/255")
+    if suite and attacks:
+        raise ConfigError(f"suite {suite!r} and attacks of your own: name one or the other")
+    if attacks:
+        own = [parse(item, threat) if isinstance(item, str) else item for item in attacks]
+        for item in own:
+            if type(item.threat) is not type(threat):
+                raise ConfigError(
+                    f"{item} moves in {type(item.threat).__name__}, the threat is {type(threat).__name__}: "
+                    f"a plan has one threat; leave the attack's own out or evaluate them apart"
+                )
+        entries = [Entry(item, survivors=False) for item in own]
+    else:
+        suite = suite or "quick-1"
+        entries = [Entry(item, survivors=True) for item in suite_attacks(suite, threat)]
+    if radii:
+        entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
+    return Plan(threat, tuple(entries), suite)
+
+
+def curve_attack(threat: Threat, radii: tuple[float, ...]) -> Attack:
+    """APGD at a grid of radii, one row each; a success ends the larger ones."""
+    attack = apgd(threat, steps=20)
+    return replace(attack, group=Group(radii=radii), call=f"{attack.call[:-1]}, radii={tuple(round(r, 5) for r in radii)})")

@@ -1,0 +1,148 @@
+"""`Result`: a finished or interrupted run, read from its folder; a pure function of the store."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from holdfast.core.errors import StoreError
+from holdfast.evaluation import tables
+from holdfast.evaluation.checks import Check, checks
+from holdfast.evaluation.store import CLEAN, SCHEMA, Store
+from holdfast.evaluation.tables import Rate
+
+
+class Result:
+    """What a run found.
+
+    `clean_accuracy`, `robust_accuracy` (pointwise worst case over the plan, all-or-nothing) in [0, 1]; `records` a dataframe with
+    one row per (sample, attack); `adversarial` `[n, ...]` a verified adversarial example per broken sample, the clean input elsewhere.
+
+    Raises StoreError where the folder holds no run.
+    """
+
+    def __init__(self, path: str | Path, temporary: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        self.path, self._temporary = Path(path), temporary
+        self.store = Store(self.path)
+        self.manifest = self.store.manifest
+        self.parts = self.store.parts()
+        if not self.parts:
+            raise StoreError(f"{self.path} holds a plan but no results yet: run the same evaluate command again")
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The plan's attacks, in order."""
+        return [entry["label"] for entry in self.manifest["attacks"]]
+
+    @cached_property
+    def clean(self) -> pl.DataFrame:
+        """One row per sample of the shards that are there."""
+        found = [part.read("clean") for part in self.parts]
+        return pl.concat([frame for frame in found if frame is not None] or [pl.DataFrame(schema=CLEAN)])
+
+    @cached_property
+    def records(self) -> pl.DataFrame:
+        """One row per (sample, attack): columns `SCHEMA`."""
+        found = [part.read(label) for label in self.labels for part in self.parts]
+        return pl.concat([frame for frame in found if frame is not None] or [pl.DataFrame(schema=SCHEMA)])
+
+    @cached_property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Per attack, summed over shards: seconds, queries, waste, refused claims; `complete` only where every shard is."""
+        summed: dict[str, dict[str, Any]] = {}
+        for label in self.labels:
+            found = [facts for part in self.parts if (facts := part.facts(label)) is not None]
+            if not found:
+                continue
+            numbers = {k: sum(f[k] for f in found) for k, v in found[0].items() if isinstance(v, int | float) and k != "complete"}
+            complete = len(found) == len(self.parts) and all(f["complete"] for f in found)
+            summed[label] = found[0] | numbers | {"complete": complete}
+        return summed
+
+    @cached_property
+    def standing(self) -> pl.DataFrame:
+        """Per sample: `correct` and `robust`."""
+        return tables.standing(self.clean, self.records)
+
+    @property
+    def n(self) -> int:
+        return len(self.clean)
+
+    @property
+    def clean_rate(self) -> Rate:
+        return Rate(int(self.standing["correct"].sum()), self.n)
+
+    @property
+    def robust_rate(self) -> Rate:
+        return Rate(int(self.standing["robust"].sum()), self.n)
+
+    @property
+    def clean_accuracy(self) -> float:
+        return self.clean_rate.value
+
+    @property
+    def robust_accuracy(self) -> float:
+        return self.robust_rate.value
+
+    @property
+    def complete(self) -> bool:
+        """Every shard is there, every attack ended, and no sample was left for want of time or queries."""
+        attacks = all(self.facts.get(label, {"complete": False})["complete"] for label in self.labels)
+        return attacks and self.n == self.manifest["data"]["samples"] and "unfinished" not in set(self.records["status"])
+
+    @property
+    def forwards(self) -> int:
+        """Rows asked for their logits, all attacks and the clean answers, waste included."""
+        return self.n + sum(f["forwards"] + f["wasted_forwards"] for f in self.facts.values())
+
+    @property
+    def backwards(self) -> int:
+        return sum(f["backwards"] + f["wasted_backwards"] for f in self.facts.values())
+
+    @property
+    def seconds(self) -> float:
+        """Spent in attacks, summed over shards and resumptions."""
+        return sum(f["seconds"] for f in self.facts.values())
+
+    @cached_property
+    def adversarial(self) -> np.ndarray[Any, Any]:
+        """`[n, ...]`, in the order of `clean`; memory-mapped where there is one shard."""
+        arrays = [part.adversarial() for part in self.parts]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    @cached_property
+    def attacks(self) -> list[dict[str, Any]]:
+        """The per-attack table: `tables.by_attack` with the plan's words and the costs."""
+        rows = tables.by_attack(self.clean, self.records, [label for label in self.labels if label in self.facts])
+        return [row | {"call": self.facts[str(row["attack"])]["attack"], **_costs(self.facts[str(row["attack"])])} for row in rows]
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        return checks(self)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers, ready for JSON."""
+        clean, robust = self.clean_rate, self.robust_rate
+        return {
+            "clean_accuracy": clean.value, "clean_interval": [clean.low, clean.high],
+            "robust_accuracy": robust.value, "robust_interval": [robust.low, robust.high],
+            "n": self.n, "complete": self.complete, "threat": self.manifest["threat"], "suite": self.manifest["suite"],
+            "seconds": self.seconds, "forwards": self.forwards, "backwards": self.backwards,
+            "attacks": self.attacks, "checks": [check.as_dict() for check in self.checks], "run": str(self.path),
+        }  # fmt: skip
+
+    def curve(self) -> tuple[str, pl.DataFrame] | None:
+        """Accuracy against radius from the plan's grid, if it has one: the attack's label and the table."""
+        for entry in self.manifest["attacks"]:
+            if entry["curve"] and entry["label"] in self.facts:
+                return entry["label"], tables.by_radius(self.clean, self.records, entry["label"], entry["radii"])
+        return None
+
+
+def _costs(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: facts[key] for key in ("seconds", "refused", "wasted_forwards", "wasted_backwards", "digest")}

@@ -1,0 +1,229 @@
+"""The store of a run: a manifest, and per shard one part with one writer.
+
+    RUN/manifest.json                      what is measured: plan, model, data, threat, seed, versions; and how the model is asked
+    RUN/shard-0-of-1/clean.parquet         one row per sample: label, answer, confidence
+    RUN/shard-0-of-1/00-apgd.parquet       one row per sample that the attack was made on (columns: `SCHEMA`)
+    RUN/shard-0-of-1/00-apgd.json          what the attack cost in all, and its seconds
+    RUN/shard-0-of-1/00-apgd.snapshot      only while the attack is under way
+    RUN/shard-0-of-1/adversarial.npy       a verified adversarial example per broken sample, the clean input elsewhere
+    RUN/shard-0-of-1/samples.npz           ids and labels, in the same order
+
+Everything is written wholly or not at all, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from holdfast.core.errors import StoreError
+from holdfast.engine.snapshot import write_whole
+
+SCHEMA_VERSION = 1
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "sample": pl.Int64,  # stable id
+    "attack": pl.String,  # label of the plan's entry
+    "digest": pl.String,  # hash of the attack's expanded form
+    "label": pl.Int64,
+    "clean_prediction": pl.Int64,
+    "prediction": pl.Int64,  # of the adversarial example; of the clean input where there is none
+    "target": pl.Int64,  # class aimed at by the winning row, -1 for none
+    "status": pl.String,  # broken | withstood | unfinished
+    "broken": pl.Boolean,  # a verified adversarial example within the plan's threat
+    "success": pl.Boolean,  # a verified adversarial example within the attack's own radius
+    "size": pl.Float64,  # of the change, in the threat's units; null without success
+    "radius": pl.Float64,  # the winning row's
+    "member": pl.Int64,  # which of the sample's siblings won, -1 for none
+    "step": pl.Int64,  # steps the winning row had taken, -1 for none
+    "margin": pl.Float64,  # of the goal: at the example, else the best seen
+    "share": pl.Float64,  # of the verifying asks that were fooled
+    "eight_bit": pl.Boolean,  # still fools when stored with 8 bits a value
+    "confidence": pl.Float64,  # softmax of the prediction
+    "linf": pl.Float64,
+    "l2": pl.Float64,
+    "l1": pl.Float64,
+    "l0": pl.Float64,
+    "dissimilarity": pl.Float64,  # ||x - x'||2 / ||x'||2
+    "forwards": pl.Int64,
+    "backwards": pl.Int64,
+}
+CLEAN: dict[str, pl.DataType | type[pl.DataType]] = {
+    "sample": pl.Int64,
+    "label": pl.Int64,
+    "prediction": pl.Int64,
+    "confidence": pl.Float64,
+    "correct": pl.Boolean,
+}
+
+
+class Store:
+    """One run's folder. `Store(path)` reads; `store.shard(i, k)` opens a part for writing, under a lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        file = self.path / "manifest.json"
+        if not file.is_file():
+            raise StoreError(f"{self.path} holds no run (no manifest.json): name the folder given to --out")
+        try:
+            found: dict[str, Any] = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{file} cannot be read ({error}): restore it, or run again into another folder") from error
+        if found.get("schema") != SCHEMA_VERSION:
+            raise StoreError(f"{file} has schema {found.get('schema')}, this version reads {SCHEMA_VERSION}: use the version that wrote it")
+        return found
+
+    def open(self, identity: Mapping[str, Any], once: Mapping[str, Any]) -> dict[str, Any]:
+        """The manifest, written if the folder is new; `identity` must be what is stored, `once` is decided by whoever comes first.
+
+        Raises StoreError when the folder cannot be written or holds another run.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder {self.path}: {error.strerror}; choose another with --out") from error
+        if not os.access(self.path, os.W_OK):
+            raise StoreError(f"cannot write into {self.path}: it is read-only; choose another folder with --out")
+        file = self.path / "manifest.json"
+        if not file.exists():
+            if any(self.path.iterdir()):
+                raise StoreError(f"{self.path} is not empty and holds no run: choose another folder with --out")
+            write_json(file, {"schema": SCHEMA_VERSION} | dict(identity) | {"once": dict(once)})
+        stored = self.manifest
+        for key, value in json.loads(json.dumps(dict(identity))).items():
+            if stored.get(key) != value:
+                raise StoreError(
+                    f"{self.path} holds another run: its {key} is {_short(stored.get(key))}, this one's is {_short(value)}; "
+                    f"choose another folder with --out, or delete that one"
+                )
+        return stored
+
+    def shard(self, index: int, count: int) -> Part:
+        return Part(self.path / f"shard-{index}-of-{count}")
+
+    def parts(self) -> list[Part]:
+        """The parts that are there, in order."""
+        folders = [folder for folder in self.path.glob("shard-*-of-*") if (folder / "samples.npz").exists()]
+        return [Part(folder) for folder in sorted(folders, key=lambda folder: int(folder.name.split("-")[1]))]
+
+
+class Part:
+    """One shard of a run, written by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lock(self) -> filelock.BaseFileLock:
+        """Held while writing; a killed process lets go of it.
+
+        Raises StoreError when another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / "lock")
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise StoreError(f"another process is writing {self.path}: wait for it, or give this one another --shard or --out") from error
+        except OSError as error:
+            raise StoreError(f"cannot write into {self.path}: {error.strerror}; choose another folder with --out") from error
+        return lock
+
+    def file(self, label: str, kind: str) -> Path:
+        return self.path / f"{label}.{kind}"
+
+    def write(self, label: str, frame: pl.DataFrame) -> None:
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        write_whole(self.file(label, "parquet"), buffer.getvalue())
+
+    def read(self, label: str) -> pl.DataFrame | None:
+        file = self.file(label, "parquet")
+        if not file.exists():
+            return None
+        try:
+            return pl.read_parquet(file)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StoreError(f"{file} cannot be read ({error}): delete it and run the same command to make it again") from error
+
+    def facts(self, label: str) -> dict[str, Any] | None:
+        file = self.file(label, "json")
+        if not file.exists():
+            return None
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
+
+    def write_samples(self, ids: Tensor, y: Tensor) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, ids=ids.numpy(), y=y.numpy())
+        write_whole(self.path / "samples.npz", buffer.getvalue())
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Ids and labels, in the order of the adversarial examples."""
+        with np.load(self.path / "samples.npz", allow_pickle=False) as file:
+            return torch.from_numpy(file["ids"]), torch.from_numpy(file["y"])
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A memory-mapped tensor in the part, made of zeros where it is not there yet."""
+        file = self.path / f"{name}.npy"
+        kind = np.dtype(str(dtype).removeprefix("torch."))
+        try:
+            mode: Any = "r+" if file.exists() else "w+"
+            mapped = np.lib.format.open_memmap(file, mode, kind, shape)
+            if mode == "w+":
+                # Claim the space now: a disk that fills up later would kill the process on a mere write to memory.
+                with open(file, "r+b") as raw:
+                    os.posix_fallocate(raw.fileno(), 0, os.fstat(raw.fileno()).st_size)
+        except (OSError, ValueError) as error:
+            if mode == "w+":
+                file.unlink(missing_ok=True)
+            raise StoreError(f"cannot map {file} ({error}): free space or choose another folder with --out") from error
+        return torch.from_numpy(mapped)
+
+    def adversarial(self) -> np.ndarray[Any, Any]:
+        return np.load(self.path / "adversarial.npy", mmap_mode="r", allow_pickle=False)
+
+
+def merge(into: Path, *runs: Path) -> Store:
+    """Join the shards of several folders of one run into one folder.
+
+    Raises StoreError when they hold different runs, or the same shard twice.
+    """
+    first = Store(runs[0]).manifest
+    identity = {key: value for key, value in first.items() if key not in ("schema", "once")}
+    store = Store(into)
+    store.open(identity, first["once"])
+    for run in runs:
+        other = Store(run)
+        store_identity = {key: value for key, value in other.manifest.items() if key not in ("schema", "once")}
+        store.open(store_identity, first["once"])
+        if run.resolve() == into.resolve():
+            continue
+        for part in other.parts():
+            there = into / part.path.name
+            if (there / "samples.npz").exists():
+                raise StoreError(f"{there} is there already: each shard may come from one folder only")
+            with part.lock():
+                shutil.copytree(part.path, there, dirs_exist_ok=True, ignore=shutil.ignore_patterns("lock", "*.part"))
+    return store
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else text[:77] + "…"
