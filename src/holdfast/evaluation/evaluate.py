@@ -119,6 +119,12 @@ class _Run:
         self.left = None if budget.queries is None else torch.full((n,), budget.queries)
 
     def go(self) -> None:
+        try:
+            self._attacks()
+        finally:
+            self._pictures()
+
+    def _attacks(self) -> None:
         out, clean = self._clean()
         correct = torch.from_numpy(clean["correct"].to_numpy().copy())
         standing = correct.clone()
@@ -186,6 +192,22 @@ class _Run:
         if scratch:
             (self.part.path / f"{label}.scratch.npy").unlink(missing_ok=True)
         return records
+
+    def _pictures(self, broken: int = 18, kept: int = 6) -> None:
+        """Keep the clean inputs of a few broken samples, spread over the labels, and of a few that withstood."""
+        clean = self.part.read("clean")
+        if clean is None:
+            return
+        found = [records for i, entry in enumerate(self.plan.entries) if (records := self.part.read(entry.label(i))) is not None]
+        fallen = {sample for records in found for sample in records.filter("broken")["sample"].to_list()}
+        turn = pl.col("sample").cum_count().over("label")
+        correct = clean.filter("correct").with_columns(fell=pl.col("sample").is_in(list(fallen)))
+        some = [correct.filter(fell).with_columns(turn=turn).sort("turn", "label") for fell in (pl.col("fell"), ~pl.col("fell"))]
+        chosen = [*some[0]["sample"].to_list()[:broken], *some[1]["sample"].to_list()[:kept]]
+        position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
+        rows = torch.tensor([position[sample] for sample in chosen], dtype=torch.int64)
+        inputs = self.model.bounds.intake(self.samples.x[rows], torch.float32, torch.device("cpu"))
+        self.part.write_gallery(self.samples.ids[rows], inputs)
 
     def _adopt(self, records: pl.DataFrame, outcome: Outcome) -> None:
         """Examples of samples that no earlier entry broke become the run's."""

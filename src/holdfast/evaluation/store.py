@@ -7,6 +7,7 @@
     RUN/shard-0-of-1/00-apgd.snapshot      only while the attack is under way
     RUN/shard-0-of-1/adversarial.npy       a verified adversarial example per broken sample, the clean input elsewhere
     RUN/shard-0-of-1/samples.npz           ids and labels, in the same order
+    RUN/shard-0-of-1/gallery.npz           the clean inputs of a few samples, for pictures
 
 Everything is written wholly or not at all, and nothing is ever unpickled.
 """
@@ -174,6 +175,20 @@ class Part:
         """Ids and labels, in the order of the adversarial examples."""
         with np.load(self.path / "samples.npz", allow_pickle=False) as file:
             return torch.from_numpy(file["ids"]), torch.from_numpy(file["y"])
+
+    def write_gallery(self, ids: Tensor, clean: Tensor) -> None:
+        """Keep the clean inputs of a few samples, for pictures."""
+        buffer = io.BytesIO()
+        np.savez(buffer, sample=ids.numpy(), clean=clean.float().numpy())
+        write_whole(self.path / "gallery.npz", buffer.getvalue())
+
+    def gallery(self) -> dict[str, np.ndarray[Any, Any]] | None:
+        """`sample` `[k]` ids and `clean` `[k, ...]` inputs in the model's range, of the few samples that pictures may show."""
+        file = self.path / "gallery.npz"
+        if not file.exists():
+            return None
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in ("sample", "clean")}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A memory-mapped tensor in the part, made of zeros where it is not there yet."""
