@@ -1,5 +1,7 @@
 """Holdfast measures how robust a neural network really is."""
 
+from pathlib import Path
+
 from holdfast import attacks, models
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, HoldfastError, InputError, ModelError, StoreError
@@ -9,6 +11,16 @@ from holdfast.evaluation import Budget, Result, evaluate, merge
 from holdfast.models import Classifier
 from holdfast.parts.threats import L0, L1, L2, Linf
 from holdfast.version import __version__
+
+
+def _report(result: Result, path: Path) -> Path:
+    # Imported when asked for: charts are slow to load.
+    from holdfast.report import html_report
+
+    return html_report(result, path)
+
+
+Result.reporter = staticmethod(_report)
 
 __all__ = [
     "L0",

@@ -42,7 +42,7 @@ Classes = Annotated[int | None, typer.Option(min=2, help="Number of classes; ask
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; where the weights are when not given.")]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="The model draws random numbers: verify each claim by many asks.")]
 Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
-SlotCount = Annotated[int, typer.Option(min=1, help="Rows in flight at once.")]
+SlotCount = Annotated[int | None, typer.Option(min=1, help="Rows in flight at once.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
 
 
@@ -91,7 +91,7 @@ def evaluate_command(
     device: Device = None,
     stochastic: Stochastic = False,
     seed: Seed = 0,
-    slots: SlotCount = 512,
+    slots: SlotCount = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Forwards that one sample may cost.")] = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds after which the run pauses.")] = None,
     shard: Annotated[str, typer.Option(help="i/k: every k-th sample from the i-th, for several machines.")] = "0/1",
@@ -130,7 +130,7 @@ def attack(
     device: Device = None,
     stochastic: Stochastic = False,
     seed: Seed = 0,
-    slots: SlotCount = 512,
+    slots: SlotCount = None,
     as_json: Json = False,
 ) -> None:
     """Make adversarial examples with one attack; a killed run goes on when called again."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from holdfast.attacks.short import attack, threat_of
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Dual, Probe, Rule, Threat
+from holdfast.core.types import Access, Bounds, Dual, Probe, Rule, Threat
 from holdfast.parts.goals import goal
-from holdfast.parts.threats import L2
+from holdfast.parts.threats import L1, L2
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class DeepFool(Rule):
         answer, jacobian = probe.jacobian(state.p, torch.cat([base.unsqueeze(1), rivals], dim=1))
         chosen = answer.out.logits.gather(1, torch.cat([base.unsqueeze(1), rivals], dim=1))
         gap, w = chosen[:, 1:] - chosen[:, :1], jacobian[:, 1:] - jacobian[:, :1]
+        w = w * self._free(batch.x, state.p, w, probe.bounds) if isinstance(threat, L1) else w
         norms = threat.gradient_norm(w.flatten(0, 1)).reshape(gap.shape).clamp_min(1e-12)
         if self.targeted:
             # Every other class must fall below the target: the worst of them decides how far to go.
@@ -70,6 +71,12 @@ class DeepFool(Rule):
         total = torch.where(done, state.total, moved)
         p = probe.threat.project(batch.x, (1 + self.overshoot) * total, batch.radius)
         return DeepFoolState(total, torch.where(done, state.p, p))
+
+    def _free(self, x: Tensor, p: Tensor, w: Tensor, bounds: Bounds) -> Tensor:
+        """Where a step along `w` (against it when targeted) stays in the valid range: L1 would try one used-up value for ever."""
+        low, high = bounds.pair(x)
+        up, down = ((p < high - x).unsqueeze(1), (p > low - x).unsqueeze(1))
+        return torch.where((w < 0) == self.targeted, up, down)
 
     def pending(self, state: Rows) -> Tensor:
         assert isinstance(state, DeepFoolState)
@@ -93,7 +100,8 @@ def deepfool(
 
     Raises ConfigError for no steps or a negative radius.
     Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
-    Differs from the paper: the point is kept inside the valid range at each step; a targeted form.
+    Differs from the paper: the point is kept inside the valid range at each step (in L1 a value at its edge is passed over); a targeted
+    form, which is exact on an affine model for one other class and goes from region to region for more.
 
     >>> deepfool().threat.radius
     inf

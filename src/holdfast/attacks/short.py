@@ -72,9 +72,11 @@ def _show(value: object) -> str:
 
 
 def number(value: float) -> str:
-    """A number as people write it: in 255ths where it is one exactly, else in full."""
+    """A number as people write it: briefly, in 255ths, or in full, whichever comes first that is exact."""
+    if float(f"{value:g}") == value:
+        return f"{value:g}"
     level = round(value * 255) if 0 < value < 1 else 0
-    return f"{level}/255" if level and level / 255 == value else f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return f"{level}/255" if level / 255 == value else repr(value)
 
 
 def threat_of(threat: Threat | float) -> Threat:
@@ -112,8 +114,8 @@ def parse(text: str, threat: Threat | None = None) -> Attack:
 
     `threat` is used where the text gives none (a bare name, or no first argument), unless the attack looks for the smallest change itself.
 
-    >>> str(parse("pgd(8/255, steps=40)"))
-    'pgd(8/255, steps=40)'
+    >>> str(parse("pgd(8/255, steps=20)"))
+    'pgd(8/255, steps=20)'
     """
     tree = _tree(text, text)
     call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -120,7 +121,9 @@ class Attack:
     @property
     def digest(self) -> str:
         """A hash of the expanded form: the cache key and the provenance of a record."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        # 5 and 5.0 make equal attacks, so they must give one hash.
+        whole = re.sub(r"(?<=\d)\.0(?=[,)])", "", repr(self))
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     def fitted(self, classes: int) -> Attack:
         """The attack for a model of so many classes."""

@@ -34,19 +34,20 @@ def load_npz(source: Source) -> Dataset:
 def _read(source: Source) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     path = source.path("FILE")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"data {source.spec!r}: {path} holds one bare array: save both, numpy.savez(FILE, x=..., y=...)")
-        with archive:
-            pairs = [(f"x_{source.split}", f"y_{source.split}"), ("x", "y")]
-            pair = next((pair for pair in pairs if pair[0] in archive and pair[1] in archive), None)
-            if pair is None:
-                there = ", ".join(archive.files) or "none"
-                raise InputError(
-                    f"data {source.spec!r}: needs keys x_{source.split} and y_{source.split}, or x and y; "
-                    f"there are {there}: choose another --split, or rename them"
-                )
-            return archive[pair[0]], archive[pair[1]]
+        with path.open("rb") as file:  # opened here, because numpy leaves a damaged file open
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"data {source.spec!r}: {path} holds one bare array: save both, numpy.savez(FILE, x=..., y=...)")
+            with archive:
+                pairs = [(f"x_{source.split}", f"y_{source.split}"), ("x", "y")]
+                pair = next((pair for pair in pairs if pair[0] in archive and pair[1] in archive), None)
+                if pair is None:
+                    there = ", ".join(archive.files) or "none"
+                    raise InputError(
+                        f"data {source.spec!r}: needs keys x_{source.split} and y_{source.split}, or x and y; "
+                        f"there are {there}: choose another --split, or rename them"
+                    )
+                return archive[pair[0]], archive[pair[1]]
     except InputError:
         raise
     except Exception as error:  # a damaged archive can raise anything on its way through the readers

@@ -30,12 +30,10 @@ class Source:
 
         Raises ConfigError when what follows the question mark is not option=value.
         """
-        kind, _, rest = spec.strip().partition(":")
-        place, mark, tail = rest.rpartition("?")
-        if not mark:
-            return cls(spec, kind, rest, split, limit, offset)
+        head, mark, tail = spec.strip().partition("?")
+        kind, _, place = head.partition(":")
         try:
-            options = dict(parse_qsl(tail, strict_parsing=True))
+            options = dict(parse_qsl(tail, strict_parsing=True)) if mark else {}
         except ValueError as error:
             raise ConfigError(f"data {spec!r}: cannot read {tail!r} after '?': expected option=value") from error
         return cls(spec, kind, place, split, limit, offset, options)

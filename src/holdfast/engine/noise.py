@@ -25,5 +25,10 @@ def model_noise(model: Model, seed: int, ask: int, purpose: int = 0) -> Iterator
         yield
         return
     with kept_generators(model.device):
-        torch.manual_seed(int(row_key(seed, torch.tensor([ask]), torch.tensor([purpose]))) & (2**63 - 1))
+        key = int(row_key(seed, torch.tensor([ask]), torch.tensor([purpose]))) & (2**63 - 1)
+        # Only the generators that are kept: torch.manual_seed would move those of every device.
+        torch.default_generator.manual_seed(key)
+        if model.device.type == "cuda":
+            with torch.cuda.device(model.device):
+                torch.cuda.manual_seed(key)
         yield

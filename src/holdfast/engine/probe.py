@@ -10,6 +10,7 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw
+from holdfast.core.errors import ModelError
 from holdfast.core.rows import Named, Rows, per_row
 from holdfast.core.types import Answer, Batch, Mask, Model, Objective, Out, PerRow
 from holdfast.engine.noise import model_noise
@@ -58,6 +59,7 @@ class EngineProbe:
         self.batch: Batch
         self.step: Tensor
         self.ledger: Ledger
+        self.ended: Tensor | None = None
 
     @property
     def draw(self) -> Draw:
@@ -78,7 +80,8 @@ class EngineProbe:
             q, out = self._traced(batch, q)
             with torch.enable_grad():
                 value = f(out, batch)
-            (g,) = torch.autograd.grad(value.sum(), q)
+                total = value.sum()
+            g = _gradient(total, q)
             return _Reply(out.map(Tensor.detach), Named({"value": value.detach(), "g": _finite(g)}))
 
         answer, extra = self._ask(p, where, one, backwards=1)
@@ -90,8 +93,8 @@ class EngineProbe:
         def one(batch: Batch, q: Tensor, wanted: Tensor) -> _Reply:
             q, out = self._traced(batch, q)
             with torch.enable_grad():
-                columns = out.logits.gather(1, wanted).sum(dim=0)
-            rows = [torch.autograd.grad(columns[i], q, retain_graph=i < k - 1)[0] for i in range(k)]
+                columns = out.logits.gather(1, wanted).sum(dim=0).unbind()
+            rows = [_gradient(columns[i], q, keep=i < k - 1) for i in range(k)]
             return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(torch.stack(rows, dim=1))}))
 
         answer, extra = self._ask(p, where, one, classes, backwards=k)
@@ -110,17 +113,15 @@ class EngineProbe:
         self, p: Tensor, where: Tensor | None, one: Callable[..., _Reply], *more: Tensor, backwards: int = 0
     ) -> tuple[Answer, Mapping[str, Tensor]]:
         """Ask `one` of all rows, or of those at `where`; rows not asked come back as NaN."""
-        index = None if where is None else where.nonzero().squeeze(1)
+        index = None if where is None else _some(where)
         batch, given = self.batch, (p, *more)
         if index is not None:
             batch, given = batch[index], tuple(t[index] for t in given)
         with model_noise(self.model, self.seed, self.asks):
-            reply = self.asker.each(len(batch), lambda rows: one(batch[rows], *(t[rows] for t in given)))
+            reply = self.asker.each(len(batch), lambda rows: one(batch[rows], *(t[rows] for t in given)), backwards)
         self.asks += 1
-        self.asker.forwards += len(batch)
-        self.asker.backwards += backwards * len(batch)
-        if index is not None:
-            reply = reply.map(lambda t: t.new_full((len(p), *t.shape[1:]), torch.nan).index_copy(0, index, t))
+        if index is not None and where is not None:
+            reply = reply.map(lambda t: _spread(t, index, where))
         goal, out = self.attack.goal, reply.out
         size = self.threat.size(self.batch.x, p)
         answer = Answer(out, goal.wrong(out, self.batch), goal.margin(out, self.batch), size)
@@ -133,6 +134,8 @@ class EngineProbe:
         asked = ~book.hit if keep == "first" and self.attack.stop.early else torch.ones_like(book.hit)
         if where is not None:
             asked = asked & where
+        if self.ended is not None:
+            asked = asked & ~self.ended
         inside = asked & (answer.size <= self.batch.radius * (1 + 1e-6) + 1e-7)
         claim = inside & answer.wrong
         closer = inside & (answer.margin > book.margin)
@@ -151,6 +154,31 @@ class EngineProbe:
             book.forwards + asked,
             book.backwards + backwards * asked,
         )
+
+
+def _gradient(value: Tensor, q: Tensor, keep: bool = False) -> Tensor:
+    """The gradient of `value` in `q`; ModelError where there is none to be had."""
+    if value.requires_grad:
+        (g,) = torch.autograd.grad(value, q, retain_graph=keep, allow_unused=True)
+        if g is not None:
+            return g
+    raise ModelError(
+        "the model's answer has no gradient in its input (a detach, an argmax, a no_grad inside?): "
+        "choose an attack that needs none, or say Classifier(access=Access.SCORE)"
+    )
+
+
+def _some(where: Tensor) -> Tensor:
+    """The positions that hold, or the first where none does: only an ask tells what an answer looks like, and that one is waste."""
+    index = where.nonzero().squeeze(1)
+    return index if len(index) else torch.zeros_like(where[:1], dtype=torch.int64)
+
+
+def _spread(answer: Tensor, index: Tensor, where: Tensor) -> Tensor:
+    """The answers for the rows at `index` among all rows; those that `where` leaves out get NaN (whole numbers 0)."""
+    empty = torch.nan if answer.is_floating_point() else 0
+    full = answer.new_full((len(where), *answer.shape[1:]), empty).index_copy(0, index, answer)
+    return torch.where(per_row(where, full), full, torch.full_like(full, empty))
 
 
 def _finite(g: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from holdfast.core.attack import Attack
-from holdfast.core.errors import ConfigError, ModelError, StoreError
+from holdfast.core.errors import ConfigError, InputError, ModelError, StoreError
 from holdfast.core.rows import Rows
 from holdfast.core.types import Batch, Model, Out, Verdict
 from holdfast.engine.noise import kept_generators
@@ -27,19 +28,42 @@ from holdfast.engine.verify import Verifier
 class Setting:
     """How a run is carried out. None of it but `seed` and `verdict` changes a record.
 
-    `slots`: rows in flight; `harvest`: steps between two looks at which rows are done (None: every step on a CPU, every
-    fourth elsewhere); `pieces`: how the model is asked; `verdict` None: one ask, or twenty for a stochastic model.
+    `slots`: rows in flight; `harvest`: steps between two looks at which rows are done; `pieces`: how the model is asked; `verdict`: how
+    claims are verified. None is what suits the model: on a CPU 512 slots and a look at every step, elsewhere 2048 and every fourth.
     """
 
     seed: int = 0
-    slots: int = 512
+    slots: int | None = None
     harvest: int | None = None
-    pieces: Pieces = Pieces()
+    pieces: Pieces | None = None
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        if self.slots < 1 or (self.harvest is not None and self.harvest < 1):
+        if (self.slots is not None and self.slots < 1) or (self.harvest is not None and self.harvest < 1):
             raise ConfigError(f"slots={self.slots}, harvest={self.harvest}: both must be at least 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed={self.seed}: expected a whole number of 64 bits")
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    seed: int
+    slots: int
+    harvest: int
+    pieces: Pieces
+    verdict: Verdict
+
+
+def _fitted(setting: Setting, model: Model) -> _Fitted:
+    """On a CPU 512 slots, pieces of 128 rows, a look at every step; elsewhere 2048, 2048, every fourth."""
+    host = model.device.type == "cpu"
+    return _Fitted(
+        setting.seed,
+        setting.slots or (512 if host else 2048),
+        setting.harvest or (1 if host else 4),
+        setting.pieces or Pieces(128 if host else 2048),
+        setting.verdict or Verdict.of(model),
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,8 @@ def run(
 
     Raises ConfigError when the model gives less than the rule needs, InputError for unusable data, ModelError for NaN answers.
     """
-    with kept_generators(model.device):
+    # Only the probe asks for gradients: inputs that require one must not drag a graph from step to step.
+    with kept_generators(model.device), torch.inference_mode(False), torch.no_grad():
         return _Run(attack, model, samples, setting, clean, todo, queries, adversarial, snapshot).go(halt, watch)
 
 
@@ -93,7 +118,7 @@ class _Run:
         attack: Attack,
         model: Model,
         samples: Samples,
-        setting: Setting,
+        given: Setting,
         clean: Out | None,
         todo: Tensor | None,
         queries: Tensor | None,
@@ -102,33 +127,39 @@ class _Run:
     ) -> None:
         admit(attack, model)
         samples.check(model)
-        self.model, self.samples, self.setting, self.queries = model, samples, setting, queries
+        self.model, self.samples, self.queries = model, samples, queries
+        self.setting = setting = _fitted(given, model)
         self.asker = Asker(setting.pieces)
         self.clean = clean_answers(model, samples, self.asker, setting.seed) if clean is None else clean
         self.clean_cost = 1 if clean is None else 0
         samples.check_labels(model.classes)
         self.attack = attack = attack.fitted(model.classes)
         self.probe = EngineProbe(model, attack, self.asker, setting.seed)
-        verdict = setting.verdict or Verdict.of(model)
-        self.verify = Verifier(model, attack.goal, self.probe.threat, verdict, self.asker, setting.seed)
+        self.verify = Verifier(model, attack.goal, self.probe.threat, setting.verdict, self.asker, setting.seed)
         everything = torch.arange(len(samples)) if todo is None else todo.cpu()
         self.wrong = torch.zeros(len(samples), dtype=torch.bool)
         self.wrong[everything] = self._wrong(everything)
         self.todo = everything[~self.wrong[everything]]
+        # What every row keeps back, so that its claim can be verified as found and as rounded to 8 bits.
+        self.reserve = 2 * setting.verdict.asks
+        if attack.stop.queries is not None and attack.stop.queries <= self.reserve:
+            raise ConfigError(f"queries={attack.stop.queries}: a row needs {1 + self.reserve} at least, {self.reserve} to verify a claim")
         if queries is not None:
-            self.todo = self.todo[queries[self.todo] >= attack.group.members]
+            self.queries = queries.cpu() - self.clean_cost
+            self.todo = self.todo[self.queries[self.todo] >= attack.group.members * (1 + self.reserve)]
+        self.skipped = everything[~self.wrong[everything] & ~torch.isin(everything, self.todo)]
+        self.holds_examples = adversarial is None
         if adversarial is None:
             adversarial = model.bounds.intake(samples.x, model.dtype, torch.device("cpu")).clone()
         self.board = Board(len(samples), attack.group, attack.keep == "smallest", attack.keep == "strongest", adversarial)
-        self.harvest = setting.harvest or (1 if model.device.type == "cpu" else 4)
-        if attack.stop.queries is not None or queries is not None:
-            self.harvest = 1
+        self.harvest = 1 if attack.stop.queries is not None or queries is not None else setting.harvest
         self.snapshots = Snapshots(snapshot)
         self.position = 0
         self.seconds = 0.0
         self.slots: Slots | None = None
         self.state: Rows
         self.age = torch.zeros(0, dtype=torch.int64)
+        self.cost: Tensor
         self._resume()
 
     def _wrong(self, which: Tensor) -> Tensor:
@@ -141,6 +172,9 @@ class _Run:
             batch = self.samples.batch(self.attack, self.model, self.clean, self.setting.seed, part, member)
             host = replace(batch, x=batch.x.flatten(1)[:, :1]).map(lambda t: t.cpu())
             found.append(self.attack.goal.wrong(host.clean, host))
+            if found[-1].shape != part.shape:
+                shapes = f"labels {list(self.samples.y.shape)}, answers {list(self.clean.logits.shape)}"
+                raise InputError(f"{type(self.attack.goal).__name__} cannot judge {shapes}: for classes give labels and targets [n]")
         return torch.cat(found)
 
     def go(self, halt: Callable[[], bool], watch: Callable[[Progress], None]) -> Outcome:
@@ -210,11 +244,16 @@ class _Run:
         step = slots.step
         window = min(self.harvest, self.attack.stop.steps - int(self.age.max()))
         self.probe.attend(slots.batch, step, slots.ledger)
-        for _ in range(window):
-            self.state = self.attack.rule.step(self.state, self.probe)
-            step = step + 1
+        for past in range(window):
+            # A row that has ended since the last harvest stays as it is, so that it does not matter when the engine looks.
+            self.probe.ended = ended = self.attack.rule.finished(self.state) if past else None
+            state = self.attack.rule.step(self.state, self.probe)
+            self.state = state if ended is None else self.state.where(ended, state)
+            step = step + 1 if ended is None else step + ~ended
             self.probe.step = step
+        self.probe.ended = None
         self.age = self.age + window
+        self.cost = self.probe.ledger.forwards - slots.ledger.forwards
         self.slots = replace(slots, ledger=self.probe.ledger, step=step)
         return self.slots
 
@@ -223,16 +262,15 @@ class _Run:
         stop, group = self.attack.stop, slots.batch.group
         ended = self.attack.rule.finished(self.state)
         over = slots.step >= stop.steps if ended is None else (slots.step >= stop.steps) | ended
-        limits = [q for q in (stop.queries, self._allowance(slots)) if q is not None]
-        for limit in limits:
-            over = over | (slots.ledger.forwards >= limit)
+        room = self._room(slots)
+        over = over | (room < 0)
         claimed = slots.ledger.hit if self.attack.keep == "first" and stop.early else torch.zeros_like(over)
         done = (over | claimed).cpu()
         if bool(done.any()):
             index = done.nonzero().squeeze(1).to(group.device)
-            refused = self._settle(slots[index], self.state[index], over[index])
+            refused = self._settle(slots[index], self.state[index], over[index], room[index])
             done[index.cpu()[refused]] = False
-            slots = self._reopened(slots, index[refused.to(index.device)])
+            slots = self._reopened(slots, index[refused.to(index.device)], self.setting.verdict.asks)
             self.slots = slots
         keep = ~(done | self.board.cancelled(slots.sample.cpu(), slots.batch.group.cpu()))
         if bool(keep.all()):
@@ -243,14 +281,19 @@ class _Run:
         index = keep.nonzero().squeeze(1).to(group.device)
         self.slots, self.state, self.age = slots[index], self.state[index], self.age[keep]
 
-    def _allowance(self, slots: Slots) -> Tensor | None:
-        """What each row may ask, its verification kept back: an equal share of its sample's budget."""
-        if self.queries is None:
-            return None
-        share = self.queries[slots.sample.cpu()] // self.attack.group.members - 2 * self.verify.verdict.asks
-        return share.clamp_min(1).to(slots.sample.device)
+    def _room(self, slots: Slots) -> Tensor:
+        """What each row could still ask after one more step like its last, its verification kept back.
 
-    def _settle(self, rows: Slots, state: Rows, over: Tensor) -> Tensor:
+        It may use its own budget, and an equal share of its sample's.
+        """
+        own = self.attack.stop.queries
+        room = torch.full_like(slots.ledger.forwards, NONE if own is None else own)
+        if self.queries is not None:
+            share = self.queries[slots.sample.cpu()] // self.attack.group.members
+            room = torch.minimum(room, share.to(room.device))
+        return room - slots.ledger.forwards - self.cost - self.reserve
+
+    def _settle(self, rows: Slots, state: Rows, over: Tensor, room: Tensor) -> Tensor:
         """Verify and record finished rows; the positions (on the host) of refused claims whose rows have steps left."""
         pending = self.attack.rule.pending(state)
         hit = rows.ledger.hit
@@ -272,7 +315,7 @@ class _Run:
         claim = self.verify(rows.batch[index], point[index], self.probe.asks).map(lambda t: t.cpu())
         self.probe.asks += 1
         where = index.cpu()
-        again = rows.ledger.hit.cpu()[where] & ~claim.holds & ~over.cpu()[where]
+        again = rows.ledger.hit.cpu()[where] & ~claim.holds & ~over.cpu()[where] & (claim.forwards <= room.cpu()[where])
         self.board.refused += int((rows.ledger.hit.cpu()[where] & ~claim.holds).sum())
         final = (~again).nonzero().squeeze(1)
         chosen = where[final]
@@ -281,28 +324,41 @@ class _Run:
         return where[again]
 
     @staticmethod
-    def _reopened(slots: Slots, index: Tensor) -> Slots:
-        """Rows whose claim was refused search on."""
-        return replace(slots, ledger=replace(slots.ledger, hit=slots.ledger.hit.index_fill(0, index, False)))
+    def _reopened(slots: Slots, index: Tensor, asks: int) -> Slots:
+        """Rows whose claim was refused, at the price of `asks`, search on."""
+        book = slots.ledger
+        forwards = book.forwards.index_add(0, index, torch.full_like(index, asks))
+        return replace(slots, ledger=replace(book, hit=book.hit.index_fill(0, index, False), forwards=forwards))
 
     def _save(self) -> None:
         tensors = self.board.flatten() | {"age": self.age}
+        if self.holds_examples:
+            tensors["examples"] = self.board.adversarial[self.board.found.member != NONE]
         if self.slots is not None:
             tensors |= self.slots.flatten("slots.") | self.state.flatten("state.")
         asker = self.asker
         counts: dict[str, str | int | float] = {"forwards": asker.forwards, "backwards": asker.backwards}
         position = {"position": self.position, "asks": self.probe.asks, "refused": self.board.refused}
-        facts = counts | position | {"seconds": self.seconds, "rows": asker.pieces.rows, "attack": self.attack.digest}
+        facts = counts | position | {"seconds": self.seconds, "rows": asker.pieces.rows, "run": self._identity()}
         self.snapshots.write(tensors, facts)
+
+    def _identity(self) -> str:
+        """What makes this run this run: a snapshot of another is refused."""
+        rows = hashlib.sha256(self.samples.ids.numpy().tobytes() + self.todo.numpy().tobytes())
+        return f"{self.attack.digest} seed {self.setting.seed} rows {rows.hexdigest()[:16]}"
 
     def _resume(self) -> None:
         stored = self.snapshots.read()
         if stored is None:
             return
         flat, facts = stored
-        if facts["attack"] != self.attack.digest:
-            raise StoreError(f"snapshot {self.snapshots.path} belongs to another attack: choose another folder")
+        if facts.get("run") != self._identity():
+            raise StoreError(
+                f"snapshot {self.snapshots.path} belongs to another attack, seed or set of samples: choose another folder, or delete it"
+            )
         self.board.restore(flat)
+        if self.holds_examples:
+            self.board.adversarial[self.board.found.member != NONE] = flat["examples"]
         self.age = flat["age"]
         if len(self.age):
             device = to_device(flat, self.model.device)
@@ -311,7 +367,9 @@ class _Run:
             self.state = self.attack.rule.State.unflatten(device, "state.")
         self.position, self.probe.asks = int(facts["position"]), int(facts["asks"])
         self.board.refused, self.seconds = int(facts["refused"]), float(facts["seconds"])
-        self.asker.forwards, self.asker.backwards = int(facts["forwards"]), int(facts["backwards"])
+        # On top of the clean answers, which this call has asked again.
+        self.asker.forwards += int(facts["forwards"])
+        self.asker.backwards += int(facts["backwards"])
         self.asker.pieces = replace(self.asker.pieces, rows=int(facts["rows"]))
 
     def _outcome(self) -> Outcome:
@@ -320,9 +378,11 @@ class _Run:
         forwards = (board.forwards * counted).sum(dim=1) + self.clean_cost
         backwards = (board.backwards * counted).sum(dim=1)
         done = board.done()
+        # Not asked for, or wrong already: nothing to do; too small a budget: unfinished business.
         attempted = torch.zeros_like(done)
         attempted[self.todo] = True
-        done = torch.where(attempted, done, self.wrong)
+        done = done | ~attempted
+        done[self.skipped] = False
         margin = torch.where(counted, board.margins, -torch.inf).amax(dim=1)
         return Outcome(
             self.attack, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin,

@@ -11,7 +11,7 @@ from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import InputError, ModelError
 from holdfast.core.types import Batch, Model, Out
-from holdfast.engine.noise import model_noise
+from holdfast.engine.noise import kept_generators, model_noise
 from holdfast.engine.pieces import Asker
 
 
@@ -30,7 +30,7 @@ class Samples:
     @classmethod
     def of(cls, x: Tensor, y: Tensor, ids: Tensor | None = None, target: Tensor | None = None) -> Samples:
         """Samples numbered 0, 1, … unless `ids` says otherwise."""
-        return cls(x, y, torch.arange(len(x)) if ids is None else ids.cpu(), target)
+        return cls(x.detach(), y, torch.arange(len(x)) if ids is None else ids.cpu().long(), target)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -41,6 +41,13 @@ class Samples:
             raise InputError("no samples: the data is empty; check --split, --limit and --offset")
         if len(self.y) != len(self) or len(self.ids) != len(self):
             raise InputError(f"{len(self)} inputs but {len(self.y)} labels and {len(self.ids)} ids: give one of each a sample")
+        if self.target is not None and len(self.target) != len(self):
+            raise InputError(f"{len(self)} inputs but {len(self.target)} targets: give one a sample")
+        if self.x.ndim < 2:
+            raise InputError(f"inputs of shape {list(self.x.shape)}: expected [n, ...]; a single feature is [n, 1]")
+        for side in (model.bounds.low, model.bounds.high):
+            if isinstance(side, tuple) and len(side) not in (1, self.x.shape[1]):
+                raise InputError(f"inputs with {self.x.shape[1]} channels, but bounds for {len(side)}: give one number, or one per channel")
         if self.x.dtype == torch.uint8:
             return
         low, high = model.bounds.low, model.bounds.high
@@ -56,9 +63,9 @@ class Samples:
                 )
 
     def check_labels(self, classes: int) -> None:
-        """Raise InputError unless labels and targets fit the classes (labels that are not one per sample are the goal's affair)."""
+        """Raise InputError unless labels and targets fit the classes; others than one whole number a sample are the goal's affair."""
         for name, labels in (("label", self.y), ("target", self.target)):
-            if labels is None or labels.ndim != 1:
+            if labels is None or labels.ndim != 1 or labels.is_floating_point():
                 continue
             off = ((labels < 0) | (labels >= classes)).nonzero()
             if len(off):
@@ -73,8 +80,8 @@ class Samples:
         group, device = attack.group, model.device
         key = row_key(seed, self.ids[sample], member)
         answer = clean[sample]
-        y = self.y[sample.to(self.y.device)].cpu()
-        wished = None if self.target is None else self.target[sample.to(self.target.device)].cpu()
+        y = _labels(self.y, sample)
+        wished = None if self.target is None else _labels(self.target, sample)
         if group.rivals:
             ranked = answer.logits.scatter(1, y.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True, stable=True)
             target = ranked.gather(1, group.rank(member).unsqueeze(1)).squeeze(1)
@@ -86,6 +93,12 @@ class Samples:
         return Batch(x, y.to(device), target.to(device), there, key.to(device), member.to(device), radius.to(device))
 
 
+def _labels(labels: Tensor, sample: Tensor) -> Tensor:
+    """The labels at `sample`, on the host; whole numbers of any width become int64, which indices must be."""
+    some = labels[sample.to(labels.device)].cpu()
+    return some if some.is_floating_point() else some.long()
+
+
 def clean_answers(model: Model, samples: Samples, asker: Asker, seed: int = 0, chunk: int = 512) -> Out:
     """The model's answers to the unperturbed samples, on the host.
 
@@ -94,10 +107,9 @@ def clean_answers(model: Model, samples: Samples, asker: Asker, seed: int = 0, c
     parts: list[Out] = []
     for start in range(0, len(samples), chunk):
         x = samples.x[start : start + chunk]
-        with model_noise(model, seed, start, purpose=2), torch.no_grad():
+        with kept_generators(model.device), model_noise(model, seed, start, purpose=2), torch.no_grad():
             x = model.bounds.intake(x, model.dtype, model.device)
-            out = asker.each(len(x), lambda rows, x=x: model(asker.pieces.arrange(x[rows])))  # type: ignore[misc]
-        asker.forwards += len(x)
+            out = asker.each(len(x), lambda rows, x=x: model(asker.pieces.arrange(x[rows].clone())))  # type: ignore[misc]
         out = out.map(lambda t: t.cpu())
         bad = out.logits.isnan().flatten(1).any(dim=1).nonzero()
         if len(bad):

@@ -11,7 +11,9 @@ from holdfast.engine.run import Setting, run
 from holdfast.engine.samples import Samples
 
 
-def attack(attack: Attack, model: Model, x: Tensor, y: Tensor, target: Tensor | None = None, seed: int = 0, slots: int = 512) -> Tensor:
+def attack(
+    attack: Attack, model: Model, x: Tensor, y: Tensor, target: Tensor | None = None, seed: int = 0, slots: int | None = None
+) -> Tensor:
     """Verified adversarial examples of `x` `[n, ...]` with labels `y` `[n]`; the clean input where none was found.
 
     `x` in the model's range, or uint8; `target` `[n]` the classes a targeted attack aims at (without it the attack chooses). The answer has

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from holdfast.core.rows import Rows
-from holdfast.core.types import Batch, Goal, Model, Out, PerRow, Threat, Verdict
+from holdfast.core.types import Batch, Bounds, Goal, Model, Out, PerRow, Threat, Verdict
 from holdfast.engine.noise import model_noise
 from holdfast.engine.pieces import Asker
 
@@ -54,7 +55,7 @@ class Verifier:
         forwards = torch.full_like(batch.key, self.verdict.asks)
         eight_bit = torch.zeros_like(holds)
         index = holds.nonzero().squeeze(1)
-        if len(index):
+        if len(index) and _finite(bounds):
             rounded = round_to_8_bits(batch.x[index], point[index], *bounds.pair(point))
             again, *_ = self._fooled(batch[index], rounded, ask + 1, self.verdict.asks)
             eight_bit = eight_bit.index_copy(0, index, (again >= self.verdict.share) & (again > 0))
@@ -66,8 +67,7 @@ class Verifier:
         count = torch.zeros(len(batch), dtype=torch.float64, device=point.device)
         for again in range(asks):
             with model_noise(self.model, self.seed, ask * 1000 + again, purpose=1), torch.no_grad():
-                out = self.asker.each(len(batch), lambda rows: self.model(self.asker.pieces.arrange(point[rows])))
-            self.asker.forwards += len(batch)
+                out = self.asker.each(len(batch), lambda rows: self.model(self.asker.pieces.arrange(point[rows].clone())))
             count = count + self.goal.wrong(out, batch)
         return count / asks, self.goal.margin(out, batch), out
 
@@ -77,6 +77,12 @@ def predicted(out: Out) -> tuple[Tensor, PerRow]:
     logits = out.logits.flatten(2)[:, :, 0] if out.logits.ndim > 2 else out.logits
     confidence, prediction = logits.double().softmax(dim=1).max(dim=1)
     return prediction, confidence
+
+
+def _finite(bounds: Bounds) -> bool:
+    """Whether the range has two ends, without which there is no grid of 8 bits."""
+    sides = [side if isinstance(side, tuple) else (side,) for side in (bounds.low, bounds.high)]
+    return all(math.isfinite(value) for side in sides for value in side)
 
 
 def round_to_8_bits(x: Tensor, point: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,7 +55,7 @@ def evaluate(
     radii: Sequence[float] = (),
     out: str | Path | None = None,
     seed: int = 0,
-    slots: int = 512,
+    slots: int | None = None,
     harvest: int | None = None,
     pieces: Pieces | None = None,
     budget: Budget = Budget(),
@@ -90,8 +92,7 @@ def evaluate(
     for entry in todo.entries:
         admit(entry.attack, model)
     preflight(model, dataset.x)
-    temporary = tempfile.TemporaryDirectory(prefix="holdfast-") if out is None else None
-    store = Store(Path(temporary.name if temporary else str(out)))
+    store = Store(Path(tempfile.mkdtemp(prefix="holdfast-") if out is None else out))
     identity = describe(model, dataset, todo, seed, count, budget)
     if not (store.path / "manifest.json").exists() and pieces is None:
         first = model.bounds.intake(dataset.x[:32], model.dtype, model.device)
@@ -104,7 +105,10 @@ def evaluate(
         if len(mine) == 0:
             raise InputError(f"shard {index}/{count} of {len(dataset)} samples is empty: use fewer shards")
         _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, setting, part, budget, watch, halt).go()
-    return Result(store.path, temporary)
+    result = Result(store.path)
+    if out is None:
+        weakref.finalize(result, shutil.rmtree, store.path, ignore_errors=True)
+    return result
 
 
 class _Run:
@@ -149,7 +153,7 @@ class _Run:
         found = kept.read()
         if stored is not None and found is not None:
             return Out.unflatten(found[0]), stored
-        asker = Asker(self.setting.pieces)
+        asker = Asker(self.setting.pieces or Pieces())
         out = clean_answers(self.model, self.samples, asker, self.setting.seed)
         table = clean_table(self.samples, out)
         self._copy_clean()
@@ -189,7 +193,6 @@ class _Run:
         self._note(label, outcome, halted)
         if not halted:
             self.part.file(label, "snapshot").unlink(missing_ok=True)
-        if scratch:
             (self.part.path / f"{label}.scratch.npy").unlink(missing_ok=True)
         return records
 

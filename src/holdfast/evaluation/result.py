@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -26,8 +26,11 @@ class Result:
     Raises StoreError where the folder holds no run.
     """
 
-    def __init__(self, path: str | Path, temporary: tempfile.TemporaryDirectory[str] | None = None) -> None:
-        self.path, self._temporary = Path(path), temporary
+    reporter: ClassVar[Callable[[Result, Path], Path]]
+    """Set by the package: reports are made of results, so this room may not know theirs."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
         self.store = Store(self.path)
         self.manifest = self.store.manifest
         self.parts = self.store.parts()
@@ -112,7 +115,7 @@ class Result:
     @cached_property
     def adversarial(self) -> np.ndarray[Any, Any]:
         """`[n, ...]`, in the order of `clean`; memory-mapped where there is one shard."""
-        arrays = [part.adversarial() for part in self.parts]
+        arrays = [part.adversarial() for part in self.parts if part.read("clean") is not None]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     @cached_property
@@ -124,6 +127,10 @@ class Result:
     @cached_property
     def checks(self) -> list[Check]:
         return checks(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the run's report, one HTML file that opens offline."""
+        return type(self).reporter(self, Path(path))
 
     def summary(self) -> dict[str, Any]:
         """The numbers, ready for JSON."""

@@ -18,6 +18,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,11 @@ class Part:
         file = self.path / "gallery.npz"
         if not file.exists():
             return None
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in ("sample", "clean")}
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in ("sample", "clean")}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise StoreError(f"{file} cannot be read ({error}): delete it, and the report goes without pictures") from error
 
     def array(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A memory-mapped tensor in the part, made of zeros where it is not there yet."""

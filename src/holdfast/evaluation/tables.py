@@ -65,15 +65,16 @@ def by_attack(clean: pl.DataFrame, records: pl.DataFrame, labels: list[str]) -> 
         part = records.filter(pl.col("attack") == label)
         won = part.filter("broken")
         fallen |= set(won["sample"].to_list())
+        unfinished = int((part["status"] == "unfinished").sum())
         altered = int((won["prediction"] != won["clean_prediction"]).sum())
         rows.append(
             {
                 "attack": label,
                 "tried": len(part),
-                "unfinished": int((part["status"] == "unfinished").sum()),
+                "unfinished": unfinished,
                 "broken": len(won),
                 "accuracy_after": (correct - len(fallen)) / n,
-                "accuracy_alone": (correct - len(won)) / n if len(part) == correct else None,
+                "accuracy_alone": (correct - len(won)) / n if len(part) == correct and not unfinished else None,
                 "success_rate": len(won) / len(part) if len(part) else None,
                 "altered_rate": altered / n,
                 "dissimilarity": won["dissimilarity"].mean(),
@@ -104,6 +105,8 @@ def by_iteration(clean: pl.DataFrame, records: pl.DataFrame, label: str) -> pl.D
 def by_queries(clean: pl.DataFrame, records: pl.DataFrame) -> pl.DataFrame:
     """Accuracy against the forwards that a sample had cost when it fell: columns `forwards`, `accuracy`."""
     n, correct = len(clean), int(clean["correct"].sum())
+    if not n:
+        return pl.DataFrame(schema={"forwards": pl.Int64, "accuracy": pl.Float64})
     spent = records.sort("attack").with_columns(total=pl.col("forwards").cum_sum().over("sample"))
     falls = spent.filter("broken").group_by("sample").agg(pl.col("total").min())["total"].sort()
     rows = [{"forwards": 0, "accuracy": correct / n}]

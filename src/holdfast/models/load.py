@@ -25,7 +25,7 @@ def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
     or `pkg.mod:callable`, imported with the working directory on the path: a function or class of no arguments, or a module.
     `weights`: `.safetensors`, or `.pt`, `.pth`, `.th` read as weights only; cast to the network's own float type.
 
-    One of ours that got its weights comes in eval mode; anything else keeps the mode it has.
+    One of ours comes in eval mode; anything else keeps the mode it has.
 
     Raises ConfigError for a spec that names no network, ModelError for weights that cannot be read or do not fit.
 
@@ -40,9 +40,7 @@ def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
     if weights is not None:
         path = Path(weights).expanduser()
         fit(net, read_weights(path), path)
-        if ours:
-            net.eval()
-    return net
+    return net.eval() if ours else net
 
 
 def _ours(spec: str) -> nn.Module:

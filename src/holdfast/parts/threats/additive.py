@@ -88,8 +88,9 @@ class L2(Additive):
 
     def random(self, x: Points, draw: Draw, radius: Tensor) -> Tensor:
         noise = draw.normal("start", tuple(x.shape[1:]), x.dtype)
-        length = draw.uniform("length", (1,), x.dtype).squeeze(1) ** (1 / noise[0].numel()) * radius.to(x.dtype)
-        return self.project(x, per_row(length, x) * self.steepest(noise), radius)
+        # In double precision: the power of a float32 is rounded otherwise in vector than in scalar code, so by where in the batch a row is.
+        share = draw.uniform("length", (1,), torch.float64).squeeze(1) ** (1 / noise[0].numel())
+        return self.project(x, per_row(share.to(x.dtype) * radius.to(x.dtype), x) * self.steepest(noise), radius)
 
     def into_ball(self, x: Points, p: Tensor, r: Tensor) -> Tensor:
         length = per_row(self.size(x, p), p)
@@ -165,8 +166,8 @@ class L0(Additive):
         return self._changed(p).flatten(1).sum(dim=1).to(x.dtype)
 
     def steepest(self, g: Tensor) -> Tensor:
-        """The whole gradient at L1 length 1: the projection, not the direction, makes it sparse."""
-        return g / per_row(g.abs().flatten(1).sum(dim=1).clamp_min(_TINY), g)
+        """The whole gradient at a mean magnitude of 1: the projection, not the direction, makes it sparse."""
+        return g / per_row(g.abs().flatten(1).mean(dim=1).clamp_min(torch.finfo(g.dtype).tiny), g)
 
     def _changed(self, p: Tensor) -> Tensor:
         return (p != 0).any(dim=1) if self.pixels and p.ndim > 2 else p != 0

@@ -1,0 +1,171 @@
+"""The charts of a report: data and layout for plotly.js, with colours that the page's theme fills in.
+
+A colour `var(--name)` is looked up in the page's style when the chart is drawn, so one chart serves light and dark.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.evaluation import Result
+from holdfast.report.curves import Points, curves
+from holdfast.report.verdict import threat_words
+from holdfast.report.words import counted
+
+SERIES = 6
+"""How many colours the page's style has, `--series-0` on; dashes tell apart what comes after them."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure: `data` and `layout` as plotly.js takes them."""
+
+    name: str
+    title: str
+    words: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+
+def charts(result: Result) -> list[Chart]:
+    """The charts that a run's records can fill."""
+    found, threat = curves(result), result.manifest["threat"]
+    drawn: list[Chart] = []
+    if found["radius"]:
+        drawn.append(_radius(result, found["radius"]))
+    if found["iterations"]:
+        drawn.append(_iterations(found["iterations"]))
+    if len(found["queries"]) > 1:
+        drawn.append(_queries(found["queries"]))
+    if found["sizes"]:
+        drawn.append(_sizes(found["sizes"], threat["norm"], threat["radius"]))
+    if found["confusion"]:
+        drawn.append(_confusion(found["confusion"]))
+    return drawn
+
+
+def _radius(result: Result, curve: dict[str, Any]) -> Chart:
+    points, threat, rate = curve["points"], result.manifest["threat"], result.robust_rate
+    x = _column(points, "radius")
+    band = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    data = [
+        band | {"y": _column(points, "low")},
+        band | {"y": _column(points, "high"), "fill": "tonexty", "fillcolor": "var(--band)", "name": "95 % interval", "showlegend": True},
+        _line(0, curve["attack"], x, _column(points, "accuracy")) | {"mode": "lines+markers"},
+        {
+            "x": [threat["radius"]], "y": [rate.value], "name": "all attacks of the plan", "mode": "markers",
+            "marker": {"color": _colour(1), "size": 11, "symbol": "diamond"},
+            "error_y": {"array": [rate.high - rate.value], "arrayminus": [rate.value - rate.low], "symmetric": False, "color": _colour(1)},
+        },
+    ]  # fmt: skip
+    words = (
+        f"Share of samples that {curve['attack']} did not break within each radius, with the 95 % Wilson band; "
+        f"the dotted line marks the plan's radius, {threat_words(result.manifest)}."
+    )
+    layout = _layout(f"radius ({threat['norm']}, input units)", "accuracy") | _mark(threat["radius"])
+    return Chart("radius", "Accuracy against radius", words, data, layout)
+
+
+def _iterations(found: dict[str, Points]) -> Chart:
+    data = [_stairs(i, label, _column(points, "step"), _column(points, "accuracy")) for i, (label, points) in enumerate(found.items())]
+    words = (
+        "Accuracy after each step of each attack; samples that an attack was not made on count as fallen. "
+        "A line that still falls at its end asks for more steps."
+    )
+    return Chart("iterations", "Accuracy against iterations", words, data, _layout("steps taken", "accuracy"))
+
+
+def _queries(points: Points) -> Chart:
+    data = [_stairs(0, "whole plan", _column(points, "forwards"), _column(points, "accuracy"))]
+    words = "Accuracy left when every sample may cost so many forward passes, over the attacks in the plan's order."
+    layout = _layout("forward passes per sample", "accuracy") | {"showlegend": False}
+    return Chart("queries", "Accuracy against queries", words, data, layout)
+
+
+def _sizes(found: dict[str, Points], norm: str, radius: float | None) -> Chart:
+    data = [_stairs(i, label, _column(points, "size"), _column(points, "share")) for i, (label, points) in enumerate(found.items())]
+    words = "Share of an attack's samples with an adversarial example no larger than the size; the dotted line marks the plan's radius."
+    layout = _layout(f"size of the change ({norm}, input units)", "share of samples broken") | _mark(radius)
+    return Chart("sizes", "Sizes of the changes found", words, data, layout)
+
+
+def _confusion(found: dict[str, Any]) -> Chart:
+    names, counts = [_label(name) for name in found["classes"]], found["counts"]
+    places = list(range(len(names)))
+    data = [
+        {
+            "type": "heatmap", "x": places, "y": places, "z": [[cell or None for cell in row] for row in counts],
+            "colorscale": [[0, "var(--cell-0)"], [1, "var(--cell-1)"]], "xgap": 1, "ygap": 1,
+            "zmin": 0, "zmax": max(map(max, counts)), "hoverongaps": False,
+            "showscale": len(names) > 20, "colorbar": {"title": {"text": "samples"}, "thickness": 12, "nticks": 5, "tickformat": "d"},
+            "text": [[str(cell or "") for cell in row] for row in counts], "texttemplate": "%{text}" if len(names) <= 20 else "",
+            "customdata": [[[names[i], names[j]] for j in places] for i in places],
+            "hovertemplate": "%{customdata[0]} → %{customdata[1]}: %{z}<extra></extra>",
+        }
+    ]  # fmt: skip
+    # Labels that would touch are left out; the hover names every cell.
+    every = -(-len(names) // 25)
+    ticks = {
+        "tickvals": places[::every],
+        "ticktext": names[::every],
+        "showgrid": False,
+        "zeroline": False,
+        "range": [-0.5, len(names) - 0.5],
+    }
+    layout = _layout("answer to the adversarial example", "label") | {"height": max(380, min(640, 150 + 22 * len(names)))}
+    layout["xaxis"] = {"title": layout["xaxis"]["title"], "automargin": True} | ticks
+    layout["yaxis"] = {"title": layout["yaxis"]["title"], "automargin": True} | ticks | {"range": [len(names) - 0.5, -0.5]}
+    pairs = [(cell, i, j) for i, row in enumerate(counts) for j, cell in enumerate(row) if cell]
+    most, i, j = max(pairs, key=lambda pair: pair[0])
+    words = (
+        f"What broken samples are taken for; the commonest is {found['classes'][i]} → {found['classes'][j]} ({counted(most, 'sample')})."
+    )
+    return Chart("confusion", "Confusions under attack", words, data, layout)
+
+
+def _layout(x: str, y: str) -> dict[str, Any]:
+    return {
+        "height": 370,
+        "margin": {"l": 60, "r": 16, "t": 32, "b": 50},
+        "xaxis": {"title": {"text": x}, "rangemode": "tozero", "automargin": True},
+        "yaxis": {"title": {"text": y}, "range": [0, 1.03], "tickformat": ".0%", "automargin": True},
+        "legend": {"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0},
+        "showlegend": True,
+        "hovermode": "closest",
+    }
+
+
+def _mark(radius: float | None) -> dict[str, Any]:
+    """A dotted line at the plan's radius, where it has one."""
+    if radius is None:
+        return {}
+    line = {"color": "var(--soft)", "dash": "dot", "width": 1.5}
+    return {"shapes": [{"type": "line", "x0": radius, "x1": radius, "y0": 0, "y1": 1, "yref": "paper", "line": line}]}
+
+
+def _line(place: int, name: str, x: list[float], y: list[float]) -> dict[str, Any]:
+    line = {"color": _colour(place), "dash": DASHES[place // SERIES % len(DASHES)], "width": 2}
+    return {"x": x, "y": y, "name": _label(name), "mode": "lines", "line": line}
+
+
+def _stairs(place: int, name: str, x: list[float], y: list[float]) -> dict[str, Any]:
+    """A curve that changes at its points only."""
+    line = _line(place, name, x, y)
+    return line | {"line": line["line"] | {"shape": "hv"}}
+
+
+def _colour(place: int) -> str:
+    return f"var(--series-{place % SERIES})"
+
+
+def _column(points: Iterable[dict[str, Any]], name: str) -> list[float]:
+    return [point[name] for point in points]
+
+
+def _label(name: str, most: int = 24) -> str:
+    """A name as plotly shows it literally: it reads a little HTML in labels."""
+    return html.escape(name if len(name) <= most else name[: most - 1] + "…")

@@ -1,0 +1,87 @@
+"""The verdict: what a run found and what that is worth, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.attacks.short import number
+from holdfast.evaluation import Result
+from holdfast.report.words import counted, interval, listed, percent
+
+
+def verdict(result: Result) -> str:
+    """The accuracies with their 95 % intervals, what they speak of, and every reason to doubt them.
+
+    The robust accuracy of an evaluation by attacks is an upper bound of the true one; unfinished runs and trust checks that
+    did not pass are named.
+    """
+    if result.n == 0:
+        return "No sample has been measured yet: run the same evaluate command again."
+    return " ".join(sentence for sentence in (_found(result), _worth(result), _unfinished(result), _doubts(result)) if sentence)
+
+
+def threat_words(manifest: dict[str, Any]) -> str:
+    """The threat as people write it: `Linf 8/255`."""
+    norm, radius = manifest["threat"]["norm"], manifest["threat"]["radius"]
+    return f"{norm} of any size" if radius is None else f"{norm} {number(radius)}"
+
+
+def _found(result: Result) -> str:
+    clean, robust = result.clean_rate, result.robust_rate
+    classified = f"Of {counted(result.n, 'sample')}, the model classifies {percent(clean.value)} right (95 % interval {interval(clean)})"
+    if clean.of == 0:
+        return f"{classified}: there was nothing to attack, and the robust accuracy is {percent(0.0)}."
+    queries = result.manifest["queries"]
+    limits = threat_words(result.manifest) + (f" and {counted(queries, 'forward')} per sample" if queries is not None else "")
+    return f"{classified}; {percent(robust.value)} ({interval(robust)}) withstood {_attacks(result)} within {limits}."
+
+
+def _attacks(result: Result) -> str:
+    """What the samples withstood."""
+    entries, suite = result.manifest["attacks"], result.manifest["suite"]
+    own = [entry["attack"].partition("(")[0] for entry in entries if not entry["curve"]]
+    named = f"every attack of {suite}" if suite else listed(own) if len(own) <= 3 else f"all {len(own)} attacks"
+    if not result.complete:
+        named = f"what has been tried so far of {suite or listed(own)}"
+    return named + (" and of the curve over radii" if len(own) < len(entries) else "")
+
+
+def _worth(result: Result) -> str:
+    if result.clean_rate.of == 0:
+        return ""
+    if result.robust_rate.of == 0:
+        return "Nothing is left to break."
+    return "This is an upper bound: an attack that was not made may break more."
+
+
+def _unfinished(result: Result) -> str:
+    if result.complete:
+        return ""
+    missing = result.manifest["data"]["samples"] - result.n
+    ended = [label for label in result.labels if result.facts.get(label, {"complete": False})["complete"]]
+    unfinished = result.records.filter(result.records["status"] == "unfinished")["sample"].n_unique()
+    reasons = []
+    if missing:
+        reasons.append(f"{missing:,} of {counted(result.manifest['data']['samples'], 'sample')} missing")
+    if len(ended) < len(result.labels):
+        reasons.append(f"{len(ended)} of {counted(len(result.labels), 'attack')} ended")
+    if unfinished:
+        reasons.append(f"{counted(unfinished, 'sample')} not attacked to the end")
+    return f"The run is not finished ({'; '.join(reasons)}), so these numbers are provisional."
+
+
+def _doubts(result: Result) -> str:
+    """The checks that did not pass; an unfinished run has its own sentence."""
+    failed = [check.name for check in result.checks if check.status == "fail"]
+    warned = [check.name for check in result.checks if check.status == "warn" and (check.name != "finished" or result.complete)]
+    words = []
+    if failed:
+        words.append(f"Do not rely on this number: {_noun(failed)} failed.")
+    if warned:
+        words.append(f"Read it with care: {_noun(warned)} {'warns' if len(warned) == 1 else 'warn'}.")
+    return " ".join(words)
+
+
+def _noun(names: list[str]) -> str:
+    quoted = listed([f"“{name}”" for name in names])
+    return f"the trust check {quoted}" if len(names) == 1 else f"the trust checks {quoted}"

@@ -1,0 +1,99 @@
+"""The command line: what it prints, what it stores, how it exits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from holdfast import cli
+from holdfast.models import mlp
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with weights of a small net and twelve samples."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    net = mlp(16, 3, (8,))
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(4)
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    x = np.random.default_rng(0).random((12, 1, 4, 4), dtype=np.float32)
+    with torch.no_grad():
+        y = net(torch.from_numpy(x)).argmax(1).numpy()
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    monkeypatch.setattr(sys, "argv", ["holdfast", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+BASE = ("evaluate", "--model", "mlp(16, 3, hidden=(8,))", "--weights", "w.safetensors", "--data", "npz:data.npz", "--threat", "linf:0.1")
+
+
+def test_evaluate_stores_resumes_and_reports(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(monkeypatch, capsys, *BASE, "--out", "run", "--json")
+    first = json.loads(out)
+    assert code == 0
+    assert first["n"] == 12 and first["clean_accuracy"] == 1.0 and 0 <= first["robust_accuracy"] <= 1
+    assert {"forwards", "backwards", "seconds", "attacks", "checks", "run"} <= set(first)
+    assert (place / "run" / "report.html").exists()
+    _, out, _ = call(monkeypatch, capsys, *BASE, "--out", "run", "--json")
+    assert json.loads(out) == first, "a finished run is read, not made again: even the seconds are the same"
+    code, out, _ = call(monkeypatch, capsys, "report", "run", "--json")
+    assert code == 0 and json.loads(out)["robust_accuracy"] == first["robust_accuracy"]
+
+
+def test_the_gate(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, capsys, *BASE, "--out", "run", "--json", "--fail-under", "0")[0] == 0
+    code, _, err = call(monkeypatch, capsys, *BASE, "--out", "run", "--json", "--fail-under", "0.99")
+    assert code == 1 and "--fail-under" in err
+
+
+def test_shards_merge_into_the_whole(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(monkeypatch, capsys, *BASE, "--out", "whole", "--json")
+    whole = json.loads(out)
+    for i in range(3):
+        assert call(monkeypatch, capsys, *BASE, "--out", f"part{i}", "--shard", f"{i}/3", "--json")[0] == 0
+    code, out, _ = call(monkeypatch, capsys, "merge", "joined", "part0", "part1", "part2", "--json")
+    joined = json.loads(out)
+    assert code == 0 and joined["n"] == whole["n"] and joined["complete"]
+    assert joined["robust_accuracy"] == whole["robust_accuracy"]
+
+
+def test_attack_takes_the_short_form(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("attack", "pgd(0.2, steps=5)", *BASE[1:7], "--out", "adv", "--json")
+    code, out, _ = call(monkeypatch, capsys, *words)
+    assert code == 0 and json.loads(out)["attacks"][0]["call"] == "pgd(0.2, steps=5)"
+    assert (place / "adv" / "shard-0-of-1" / "adversarial.npy").exists()
+    code, out, _ = call(monkeypatch, capsys, "attack", "deepfool()", *BASE[1:7], "--out", "far", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["threat"]["radius"] is None and found["attacks"][0]["median_size"] > 0
+
+
+@pytest.mark.parametrize("kind", ["attacks", "suites", "threats", "objectives", "models", "checks"])
+def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(monkeypatch, capsys, "list", kind, "--json")
+    rows = json.loads(out)
+    assert code == 0 and all(row["name"] and row["summary"] for row in rows)
+    assert call(monkeypatch, capsys, "list", kind)[0] == 0
+
+
+def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from holdfast import attacks
+
+    _, out, _ = call(monkeypatch, capsys, "list", "--json")
+    assert [row["name"] for row in json.loads(out)] == sorted(attacks.__all__)

@@ -1,0 +1,92 @@
+"""Every attack of the catalogue keeps every promise of the suite, at small settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from holdfast import attacks
+from holdfast.attacks.short import ENTRIES, THREATS
+from holdfast.core.attack import Attack
+from holdfast.parts.threats import L0, L1, L2, Linf
+
+from .bench import case, convolutional, flat, images
+from .suite import PROMISES, Promise, claims_hold, counts_are_honest, module_is_left_alone
+
+SMALL: dict[str, list[Attack]] = {
+    "apgd": [
+        attacks.apgd(0.1, steps=8, restarts=2),
+        attacks.apgd(L2(0.25), steps=8, objective="dlr", early=False),
+        attacks.apgd(L1(0.6), steps=6, targeted=True),
+    ],
+    "apgd_targeted": [attacks.apgd_targeted(0.08, steps=5, rivals=2, restarts=2)],
+    "bim_b": [attacks.bim_b(0.12, steps=5)],
+    "carlini_wagner": [attacks.carlini_wagner(steps=10, searches=2, rate=0.1, initial=0.1)],
+    "deepfool": [attacks.deepfool(steps=6), attacks.deepfool(Linf(0.15), steps=6, classes=3), attacks.deepfool(steps=6, targeted=True)],
+    "fgsm": [attacks.fgsm(0.1), attacks.fgsm(L2(0.3), targeted=True)],
+    "pgd": [
+        attacks.pgd(0.08, steps=6, restarts=3),
+        attacks.pgd(L2(0.25), steps=6, targeted=True, restarts=2),
+        attacks.pgd(L1(0.6), steps=6, early=False),
+        attacks.pgd(L0(2), steps=6),
+    ],
+}
+DEFAULTS: dict[str, Any] = {"threat": 0.1, "steps": 6, "searches": 2}
+
+
+def small(name: str) -> list[Attack]:
+    """Settings of an attack that end soon: those above, or its own with few steps (and what it does with a target)."""
+    if name in SMALL:
+        return SMALL[name]
+    entry = ENTRIES[name]
+    known = inspect.signature(entry.make).parameters
+    given = {key: value for key, value in DEFAULTS.items() if key in known}
+    if entry.minimum_norm:
+        del given["threat"]
+    elif "threat" in given and "linf" not in entry.threats:
+        given["threat"] = THREATS[entry.threats[0]](0.3)
+    made = [entry.make(**given)]
+    return [*made, entry.make(**given, targeted=True)] if "targeted" in known else made
+
+
+SETTINGS = [(name, attack) for name in attacks.__all__ for attack in small(name)]
+PROMISE = pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+ATTACK = pytest.mark.parametrize("attack", [attack for _, attack in SETTINGS], ids=str)
+FIRST = pytest.mark.parametrize("attack", [small(name)[0] for name in attacks.__all__], ids=str)
+
+
+@PROMISE
+@ATTACK
+def test_flat_inputs(attack: Attack, promise: Promise) -> None:
+    promise(attack, flat())
+
+
+@PROMISE
+@FIRST
+def test_images(attack: Attack, promise: Promise) -> None:
+    promise(attack, images())
+
+
+@pytest.mark.parametrize("attack", [attack for _, attack in SETTINGS if attack.goal.targeted], ids=str)
+def test_targets_of_the_caller(attack: Attack) -> None:
+    claims_hold(attack, case((6,), targets=True))
+
+
+@pytest.mark.parametrize("promise", [claims_hold, counts_are_honest, module_is_left_alone], ids=lambda promise: promise.__name__)
+@FIRST
+def test_a_net_as_users_have_them(attack: Attack, promise: Promise) -> None:
+    promise(attack, case((2, 4, 4), n=12, net=convolutional()))
+
+
+@FIRST
+@pytest.mark.parametrize(("shape", "n", "classes"), [((6,), 9, 2), ((6,), 9, 3), ((6,), 1, 5), ((1,), 9, 2), ((1, 1, 1), 5, 4)])
+def test_small_cases(attack: Attack, shape: tuple[int, ...], n: int, classes: int) -> None:
+    claims_hold(attack, case(shape, n, classes))
+
+
+def test_something_is_found_and_something_withstands() -> None:
+    """Settings at which nothing falls, or everything, would test little."""
+    shares = [float(flat().run(attack).success.double().mean()) for _, attack in SETTINGS]
+    assert sum(0.15 < share < 0.98 for share in shares) > len(shares) // 2

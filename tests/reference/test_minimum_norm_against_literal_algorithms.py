@@ -1,0 +1,124 @@
+"""DeepFool and Carlini–Wagner visit the same points as their papers' algorithms, written out for one input."""
+
+import pytest
+import torch
+from torch import nn
+
+from holdfast.attacks import carlini_wagner, deepfool
+from holdfast.engine import Samples, run
+from holdfast.models.classifier import Classifier
+from holdfast.parts.threats import L2, Linf
+
+torch.set_num_threads(1)
+LOW, HIGH = -1.0, 2.0
+
+
+class Smooth(nn.Module):
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.body = nn.Sequential(nn.Linear(8, 20), nn.Tanh(), nn.Linear(20, 4)).double().eval()
+        self.asked = []
+
+    def forward(self, x):
+        self.asked.append(x[0].detach().clone())
+        return self.body(2 * x) * 3
+
+
+def case(seed):
+    net = Smooth()
+    x = torch.rand(1, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    y = net(x).argmax(dim=1)
+    net.asked.clear()
+    return net, x, y
+
+
+def classifier(net):
+    return Classifier(net, 4, bounds=(LOW, HIGH))
+
+
+def deepfool_literal(net, x, y, overshoot, norm, steps):
+    """Moosavi-Dezfooli et al. 2016, algorithm 2 (L∞: section 3.3), overshooting at each step as their code does."""
+    total, points = torch.zeros_like(x), [x]
+    for _ in range(steps):
+        at = points[-1].clone().requires_grad_()
+        z = net.body(2 * at) * 3
+        if int(z.argmax()) != y:
+            break
+        gradients = [torch.autograd.grad(z[k], at, retain_graph=True)[0] for k in range(4)]
+        best, step = torch.inf, None
+        for k in range(4):
+            if k == y:
+                continue
+            w, f = gradients[k] - gradients[y], float((z[k] - z[y]).detach())
+            length = float(w.norm() if norm == 2 else w.abs().sum())
+            if abs(f) / length < best:
+                best = abs(f) / length
+                # The implementation goes a hair beyond the boundary: 1e-5 of the largest logit.
+                more = abs(f) + 1e-5 * float(z.detach().abs().max())
+                step = more / length**2 * w if norm == 2 else more / length * w.sign()
+        total = total + step
+        points.append(torch.clamp(x + (1 + overshoot) * total, LOW, HIGH))
+    return points
+
+
+@pytest.mark.parametrize(("threat", "norm"), [(L2(torch.inf), 2), (Linf(torch.inf), 1)])
+@pytest.mark.parametrize("seed", range(5))
+def test_deepfool(threat, norm, seed):
+    net, x, y = case(seed)
+    outcome = run(deepfool(threat, overshoot=0.02), classifier(net), Samples.of(x, y))
+    expected = deepfool_literal(net, x[0], int(y), 0.02, norm, 50)
+    assert outcome.success.all() and len(expected) > 1
+    found = net.asked[1 : len(expected) + 1]
+    assert torch.allclose(torch.stack(found), torch.stack(expected), rtol=0, atol=1e-9)
+    assert torch.allclose(outcome.adversarial[0], expected[-1], rtol=0, atol=1e-9)
+
+
+def cw_literal(net, x, label, targeted, kappa, iterations, searches, rate, initial):
+    """Carlini & Wagner 2017, sections V and VI-A, with the bisection of their public code; torch's own Adam."""
+    unit = (x - LOW) / (HIGH - LOW) * 2 - 1
+    c, lower, upper, points, best = initial, 0.0, torch.inf, [], torch.inf
+    for search in range(searches):
+        w = torch.atanh(0.999999 * unit).requires_grad_()
+        adam, fooled, last = torch.optim.Adam([w], lr=rate), False, torch.inf
+        for tick in range(1, iterations + 1):
+            point = LOW + (HIGH - LOW) * (torch.tanh(w) + 1) / 2
+            z = net.body(2 * point) * 3
+            other = z[torch.arange(4) != label].max()
+            behind = other - z[label] if targeted else z[label] - other
+            distance = (point - x).square().sum()
+            loss = distance + c * torch.clamp(behind + kappa, min=0)
+            points.append(point.detach())
+            if -float(behind.detach()) >= kappa and (int(z.argmax()) == label) is targeted:
+                fooled, best = True, min(best, float(distance.detach()) ** 0.5)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            if tick % max(1, iterations // 10) == 0:
+                if float(loss.detach()) > 0.9999 * last:
+                    break
+                last = float(loss.detach())
+        if fooled:
+            upper = min(upper, c)
+        else:
+            lower = max(lower, c)
+        c = (lower + upper) / 2 if upper < torch.inf else 10 * c
+        if search == searches - 2 and upper == torch.inf:
+            c = 1e10
+    return points, best
+
+
+@pytest.mark.parametrize(("targeted", "kappa"), [(False, 0.0), (True, 0.0), (False, 1.0), (True, 0.5)])
+@pytest.mark.parametrize(("seed", "initial"), [(0, 1e-2), (1, 1.0), (2, 1e-9)])
+def test_carlini_wagner(targeted, kappa, seed, initial):
+    net, x, y = case(seed)
+    label = (y + 1) % 4 if targeted else y
+    attack = carlini_wagner(steps=30, searches=4, rate=0.02, initial=initial, targeted=targeted, confidence=kappa)
+    outcome = run(attack, classifier(net), Samples.of(x, y, target=label if targeted else None))
+    points, best = cw_literal(net, x[0], int(label), targeted, kappa, 30, 4, 0.02, initial)
+    found = net.asked[1 : len(points) + 1]
+    assert torch.allclose(torch.stack(found), torch.stack(points), rtol=0, atol=1e-7)
+    assert outcome.success.all()
+    assert float(outcome.found.size[0]) == pytest.approx(best, rel=1e-6)
+    assert float(outcome.found.margin[0]) >= kappa
