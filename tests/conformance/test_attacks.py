@@ -22,10 +22,13 @@ SMALL: dict[str, list[Attack]] = {
         attacks.apgd(L1(0.6), steps=6, targeted=True),
     ],
     "apgd_targeted": [attacks.apgd_targeted(0.08, steps=5, rivals=2, restarts=2)],
+    "bim": [attacks.bim(0.1, steps=5, targeted=True)],
+    "bim_a": [attacks.bim_a(0.1, steps=5)],
     "bim_b": [attacks.bim_b(0.12, steps=5)],
     "carlini_wagner": [attacks.carlini_wagner(steps=10, searches=2, rate=0.1, initial=0.1)],
     "deepfool": [attacks.deepfool(steps=6), attacks.deepfool(Linf(0.15), steps=6, classes=3), attacks.deepfool(steps=6, targeted=True)],
     "fgsm": [attacks.fgsm(0.1), attacks.fgsm(L2(0.3), targeted=True)],
+    "mi_fgsm": [attacks.mi_fgsm(0.1, steps=5)],
     "pgd": [
         attacks.pgd(0.08, steps=6, restarts=3),
         attacks.pgd(L2(0.25), steps=6, targeted=True, restarts=2),

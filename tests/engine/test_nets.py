@@ -94,9 +94,8 @@ def test_verdicts_on_an_ordinary_net_do_not_depend_on_the_company(attack: Attack
     with torch.no_grad():
         y = net(x).argmax(dim=1)
     reference = run(attack, Classifier(net, 4), Samples.of(x, y))
-    for slots in (1, 5):
-        outcome = run(attack, Classifier(net, 4), Samples.of(x, y), Setting(slots=slots))
-        assert torch.equal(outcome.success, reference.success) and torch.equal(outcome.forwards, reference.forwards)
-        assert torch.equal(outcome.found.step, reference.found.step)
-        found = reference.found.member != NONE
-        assert torch.allclose(outcome.found.size[found], reference.found.size[found], rtol=1e-6)
+    outcome = run(attack, Classifier(net, 4), Samples.of(x, y), Setting(slots=3))
+    assert torch.equal(outcome.success, reference.success) and torch.equal(outcome.forwards, reference.forwards)
+    assert torch.equal(outcome.found.step, reference.found.step)
+    found = reference.found.member != NONE
+    assert torch.allclose(outcome.found.size[found], reference.found.size[found], rtol=1e-6)

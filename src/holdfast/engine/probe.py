@@ -67,7 +67,7 @@ class EngineProbe:
 
     def attend(self, batch: Batch, step: Tensor, ledger: Ledger) -> None:
         """Speak of these rows from now on."""
-        self.batch, self.step, self.ledger = batch, step, ledger
+        self.batch, self.step, self.ledger, self.ended = batch, step, ledger, None
 
     def decide(self, p: Tensor, where: Tensor | None = None) -> Mask:
         return self.score(p, where).wrong

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from holdfast.engine.outcome import NONE, Board, Outcome
 from holdfast.engine.pieces import Asker, Pieces
 from holdfast.engine.probe import EngineProbe, Ledger
 from holdfast.engine.samples import Samples, clean_answers
-from holdfast.engine.snapshot import Snapshots, to_device
+from holdfast.engine.snapshot import Snapshots, identity, to_device
 from holdfast.engine.verify import Verifier
 
 
@@ -154,6 +153,7 @@ class _Run:
         self.board = Board(len(samples), attack.group, attack.keep == "smallest", attack.keep == "strongest", adversarial)
         self.harvest = 1 if attack.stop.queries is not None or queries is not None else setting.harvest
         self.snapshots = Snapshots(snapshot)
+        self.identity = identity(attack.digest, setting.seed, samples.ids, self.todo)
         self.position = 0
         self.seconds = 0.0
         self.slots: Slots | None = None
@@ -251,7 +251,6 @@ class _Run:
             self.state = state if ended is None else self.state.where(ended, state)
             step = step + 1 if ended is None else step + ~ended
             self.probe.step = step
-        self.probe.ended = None
         self.age = self.age + window
         self.cost = self.probe.ledger.forwards - slots.ledger.forwards
         self.slots = replace(slots, ledger=self.probe.ledger, step=step)
@@ -282,10 +281,7 @@ class _Run:
         self.slots, self.state, self.age = slots[index], self.state[index], self.age[keep]
 
     def _room(self, slots: Slots) -> Tensor:
-        """What each row could still ask after one more step like its last, its verification kept back.
-
-        It may use its own budget, and an equal share of its sample's.
-        """
+        """What each row could still ask after one more step like its last, its verification kept back: of its and its sample's budget."""
         own = self.attack.stop.queries
         room = torch.full_like(slots.ledger.forwards, NONE if own is None else own)
         if self.queries is not None:
@@ -339,23 +335,16 @@ class _Run:
         asker = self.asker
         counts: dict[str, str | int | float] = {"forwards": asker.forwards, "backwards": asker.backwards}
         position = {"position": self.position, "asks": self.probe.asks, "refused": self.board.refused}
-        facts = counts | position | {"seconds": self.seconds, "rows": asker.pieces.rows, "run": self._identity()}
+        facts = counts | position | {"seconds": self.seconds, "rows": asker.pieces.rows, "run": self.identity}
         self.snapshots.write(tensors, facts)
-
-    def _identity(self) -> str:
-        """What makes this run this run: a snapshot of another is refused."""
-        rows = hashlib.sha256(self.samples.ids.numpy().tobytes() + self.todo.numpy().tobytes())
-        return f"{self.attack.digest} seed {self.setting.seed} rows {rows.hexdigest()[:16]}"
 
     def _resume(self) -> None:
         stored = self.snapshots.read()
         if stored is None:
             return
         flat, facts = stored
-        if facts.get("run") != self._identity():
-            raise StoreError(
-                f"snapshot {self.snapshots.path} belongs to another attack, seed or set of samples: choose another folder, or delete it"
-            )
+        if facts.get("run") != self.identity:
+            raise StoreError(f"snapshot {self.snapshots.path} belongs to another attack, seed or samples: choose another folder")
         self.board.restore(flat)
         if self.holds_examples:
             self.board.adversarial[self.board.found.member != NONE] = flat["examples"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -70,6 +71,12 @@ def write_whole(path: Path, content: bytes) -> None:
         raise StoreError(
             f"cannot write {path}: {error.strerror}; free space or choose another folder, then run the same command to go on"
         ) from error
+
+
+def identity(attack: str, seed: int, ids: Tensor, todo: Tensor) -> str:
+    """What makes a run that run: its attack's digest, its seed, and which samples it is made on."""
+    rows = hashlib.sha256(ids.numpy().tobytes() + todo.numpy().tobytes())
+    return f"{attack} seed {seed} rows {rows.hexdigest()[:16]}"
 
 
 def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
