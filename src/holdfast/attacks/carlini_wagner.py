@@ -54,6 +54,8 @@ class CarliniWagnerL2(Rule):
     State: ClassVar[type[Rows]] = CarliniWagnerState
 
     def init(self, probe: Probe) -> CarliniWagnerState:
+        if not probe.bounds.finite:
+            raise ConfigError(f"carlini_wagner moves within a finite range, not {probe.bounds}: give Classifier(bounds=(low, high))")
         w, per = self._origin(probe), probe.batch.radius
         zero, none = torch.zeros_like(w), torch.zeros_like(probe.step)
         infinite = torch.full_like(per, torch.inf)
@@ -73,7 +75,7 @@ class CarliniWagnerL2(Rule):
         first = _BETA1 * state.first + (1 - _BETA1) * slope
         second = _BETA2 * state.second + (1 - _BETA2) * slope.square()
         time = tick.to(g.dtype)
-        unbias1, unbias2 = per_row(1 - _BETA1**time, g), per_row(1 - _BETA2**time, g)
+        unbias1, unbias2 = per_row(1 - (time * math.log(_BETA1)).exp(), g), per_row(1 - (time * math.log(_BETA2)).exp(), g)
         w = state.w - self.rate * (first / unbias1) / ((second / unbias2).sqrt() + _EPSILON)
 
         fooled = state.fooled | answer.wrong
@@ -102,7 +104,9 @@ class CarliniWagnerL2(Rule):
         """The unbounded variable of the clean input, kept off the infinite ends."""
         low, high = probe.bounds.pair(probe.batch.x)
         unit = (probe.batch.x - low) / (high - low) * 2 - 1
-        return (unit * _EDGE).atanh()
+        unit = unit * _EDGE
+        # The inverse of tanh, from logarithms: `atanh` and powers round by a row's place in the batch.
+        return (unit.log1p() - (-unit).log1p()) / 2
 
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, CarliniWagnerState)

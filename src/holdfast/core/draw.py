@@ -75,7 +75,9 @@ class Draw:
     def uniform(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Uniform on (0, 1), both ends excluded: `[n, *shape]`."""
         bits = self.bits(name, math.prod(shape)).reshape(-1, *shape)
-        return ((bits >> 9).to(dtype) + 0.5) * 2.0**-23
+        # Halves of 2^-23 are exact in float32; a shorter type rounds them, but not up to 1.
+        fine = ((bits >> 9).to(dtype if dtype == torch.float64 else torch.float32) + 0.5) * 2.0**-23
+        return fine.to(dtype).clamp(max=1 - torch.finfo(dtype).eps / 2)
 
     def normal(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal (Box–Muller, in double precision): `[n, *shape]`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class Bounds:
             return like.new_tensor(low).reshape(shape), like.new_tensor(high).reshape(shape)
         return low, high
 
+    @property
+    def finite(self) -> bool:
+        """Whether the range has two ends everywhere."""
+        sides = [side if isinstance(side, tuple) else (side,) for side in (self.low, self.high)]
+        return all(math.isfinite(value) for side in sides for value in side)
+
     def intake(self, x: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Stored inputs as the model takes them: `uint8` 0..255 becomes low..high, floats are cast."""
         if x.dtype != torch.uint8:
@@ -95,9 +102,11 @@ class Model(Protocol):
     access: Access
     bounds: Bounds
     stochastic: bool
-    independent: bool
     dtype: torch.dtype
     device: torch.device
+
+    @property
+    def independent(self) -> bool: ...
 
     @property
     def classes(self) -> int: ...
@@ -143,6 +152,10 @@ class Threat(ABC):
     @abstractmethod
     def apply(self, x: Points, p: Tensor) -> Tensor:
         """The perturbed input."""
+
+    def land(self, x: Points, p: Tensor, radius: Tensor) -> tuple[Tensor, PerRow]:
+        """The input as it would be stored, and the size of the change that is really in it; `radius` `[n]` is what it should keep."""
+        return self.apply(x, p), self.size(x, p)
 
     @abstractmethod
     def project(self, x: Points, p: Tensor, radius: Tensor | None = None) -> Tensor:

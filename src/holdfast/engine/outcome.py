@@ -44,7 +44,7 @@ class Outcome:
     `success` `[n]`: a verified adversarial example stands in `adversarial`; `wrong` `[n]`: the clean input already meets the
     goal (it counts as success at size 0, and no attack was made); `done` `[n]`: nothing is left to try. `forwards`, `backwards`
     `[n]` are logical: the sample's siblings up to the winner, verification included; the `wasted_` counts are what the model was
-    asked beyond that. `refused` counts claims that verification did not confirm.
+    asked beyond that. `refused` counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
     """
 
     attack: Attack
@@ -60,6 +60,7 @@ class Outcome:
     wasted_backwards: int
     refused: int
     seconds: float
+    halted: bool
 
     @property
     def complete(self) -> bool:
@@ -75,6 +76,7 @@ class Board:
         self.forwards = torch.full((n, group.members), -1, dtype=torch.int32)
         self.backwards = torch.zeros(n, group.members, dtype=torch.int32)
         self.margins = torch.full((n, group.members), -torch.inf)
+        self.cut = torch.zeros(n, group.members, dtype=torch.bool)
         self.refused = 0
 
     def cancelled(self, sample: Tensor, member: Tensor) -> Tensor:
@@ -125,14 +127,16 @@ class Board:
         return (winner == NONE) | ~self.group.cancels(winner, member)
 
     def done(self) -> Tensor:
-        """Samples of which every member that counts has finished `[n]`."""
-        return ((self.forwards >= 0) | ~self.counted()).all(dim=1)
+        """Samples that fell, or of which every member that counts has ended by itself, not for want of queries `[n]`."""
+        counted = self.counted()
+        ended = ((self.forwards >= 0) | ~counted).all(dim=1)
+        return ended & ((self.found.member != NONE) | ~(self.cut & counted).any(dim=1))
 
     def flatten(self) -> dict[str, Tensor]:
-        state = {"forwards": self.forwards, "backwards": self.backwards, "margins": self.margins}
+        state = {"forwards": self.forwards, "backwards": self.backwards, "margins": self.margins, "cut": self.cut}
         return {f"board.{name}": t for name, t in state.items()} | self.found.flatten("found.")
 
     def restore(self, flat: dict[str, Tensor]) -> None:
         self.found = Found.unflatten(flat, "found.")
         self.forwards, self.backwards = flat["board.forwards"], flat["board.backwards"]
-        self.margins = flat["board.margins"]
+        self.margins, self.cut = flat["board.margins"], flat["board.cut"]

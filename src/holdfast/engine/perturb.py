@@ -34,6 +34,8 @@ def perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, t
     True
     """
     attack = attack.fitted(model.classes)
+    if attack.group.members > 1:
+        raise ConfigError(f"{attack} makes several attempts at each input: training takes one, without restarts, rivals or radii")
     probe = BareProbe(model, attack, Asker(Pieces(max(1, len(x)))), seed)
     place, none = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
     with torch.no_grad():

@@ -11,67 +11,17 @@ import torch
 from torch import Tensor
 
 from holdfast.core.attack import Attack
-from holdfast.core.errors import ConfigError, InputError, ModelError, StoreError
+from holdfast.core.errors import ConfigError, InputError, StoreError
 from holdfast.core.rows import Rows
-from holdfast.core.types import Batch, Model, Out, Verdict
+from holdfast.core.types import Batch, Model, Out
 from holdfast.engine.noise import kept_generators
 from holdfast.engine.outcome import NONE, Board, Outcome
-from holdfast.engine.pieces import Asker, Pieces
+from holdfast.engine.pieces import Asker
 from holdfast.engine.probe import EngineProbe, Ledger
 from holdfast.engine.samples import Samples, clean_answers
+from holdfast.engine.setting import Progress, Setting, admit, fitted
 from holdfast.engine.snapshot import Snapshots, identity, to_device
 from holdfast.engine.verify import Verifier
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a run is carried out. None of it but `seed` and `verdict` changes a record.
-
-    `slots`: rows in flight; `harvest`: steps between two looks at which rows are done; `pieces`: how the model is asked; `verdict`: how
-    claims are verified. None is what suits the model: on a CPU 512 slots and a look at every step, elsewhere 2048 and every fourth.
-    """
-
-    seed: int = 0
-    slots: int | None = None
-    harvest: int | None = None
-    pieces: Pieces | None = None
-    verdict: Verdict | None = None
-
-    def __post_init__(self) -> None:
-        if (self.slots is not None and self.slots < 1) or (self.harvest is not None and self.harvest < 1):
-            raise ConfigError(f"slots={self.slots}, harvest={self.harvest}: both must be at least 1")
-        if not -(2**63) <= self.seed < 2**63:
-            raise ConfigError(f"seed={self.seed}: expected a whole number of 64 bits")
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    seed: int
-    slots: int
-    harvest: int
-    pieces: Pieces
-    verdict: Verdict
-
-
-def _fitted(setting: Setting, model: Model) -> _Fitted:
-    """On a CPU 512 slots, pieces of 128 rows, a look at every step; elsewhere 2048, 2048, every fourth."""
-    host = model.device.type == "cpu"
-    return _Fitted(
-        setting.seed,
-        setting.slots or (512 if host else 2048),
-        setting.harvest or (1 if host else 4),
-        setting.pieces or Pieces(128 if host else 2048),
-        setting.verdict or Verdict.of(model),
-    )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: `rows` finished or skipped of `total`, samples `broken` so far."""
-
-    rows: int
-    total: int
-    broken: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +77,7 @@ class _Run:
         admit(attack, model)
         samples.check(model)
         self.model, self.samples, self.queries = model, samples, queries
-        self.setting = setting = _fitted(given, model)
+        self.setting = setting = fitted(given, model)
         self.asker = Asker(setting.pieces)
         self.clean = clean_answers(model, samples, self.asker, setting.seed) if clean is None else clean
         self.clean_cost = 1 if clean is None else 0
@@ -192,7 +142,7 @@ class _Run:
             if halted or self.snapshots.is_due():
                 self._save()
         watch(Progress(self.position - (0 if self.slots is None else len(self.slots)), total, self._broken()))
-        return self._outcome()
+        return self._outcome(halted)
 
     def _broken(self) -> int:
         return int((self.board.found.member != NONE).sum())
@@ -262,6 +212,9 @@ class _Run:
         ended = self.attack.rule.finished(self.state)
         over = slots.step >= stop.steps if ended is None else (slots.step >= stop.steps) | ended
         room = self._room(slots)
+        if self.queries is not None:
+            cut = ((room < 0) & ~over).cpu()
+            self.board.cut[slots.sample.cpu()[cut], group.cpu()[cut]] = True
         over = over | (room < 0)
         claimed = slots.ledger.hit if self.attack.keep == "first" and stop.early else torch.zeros_like(over)
         done = (over | claimed).cpu()
@@ -361,7 +314,7 @@ class _Run:
         self.asker.backwards += int(facts["backwards"])
         self.asker.pieces = replace(self.asker.pieces, rows=int(facts["rows"]))
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self, halted: bool) -> Outcome:
         board = self.board
         counted = board.counted() & (board.forwards >= 0)
         forwards = (board.forwards * counted).sum(dim=1) + self.clean_cost
@@ -376,7 +329,7 @@ class _Run:
         return Outcome(
             self.attack, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin,
             forwards, backwards, self.asker.forwards - int(forwards.sum()), self.asker.backwards - int(backwards.sum()),
-            board.refused, self.seconds,
+            board.refused, self.seconds, halted and not bool(board.done()[self.todo].all()),
         )  # fmt: skip
 
 
@@ -386,14 +339,3 @@ def _slots(flat: dict[str, Tensor], out: type[Out]) -> Slots:
     rest = {part: flat[f"slots.batch.{part}"] for part in Batch.__dataclass_fields__ if part != "clean"}
     batch = Batch(clean=out.unflatten(names), **rest)
     return Slots(batch, Ledger.unflatten(flat, "slots.ledger."), flat["slots.step"], flat["slots.sample"])
-
-
-def admit(attack: Attack, model: Model) -> None:
-    """Raise unless the model gives what the attack needs and answers rows independently."""
-    if attack.rule.needs > model.access:
-        raise ConfigError(
-            f"{attack.name} needs {attack.rule.needs.name}, but the model gives only {model.access.name}: "
-            f"choose an attack that needs no more (holdfast list attacks)"
-        )
-    if not model.independent:
-        raise ModelError("the model's answer to one row depends on the others (batch norm in training mode?): call .eval() on it first")

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from holdfast.core.attack import Attack
+from holdfast.core.errors import InputError
+from holdfast.core.rows import per_row
 from holdfast.core.types import Model
-from holdfast.engine.run import Setting, run
+from holdfast.engine.run import run
 from holdfast.engine.samples import Samples
+from holdfast.engine.setting import Setting
 
 
 def attack(
@@ -26,6 +29,10 @@ def attack(
     >>> attack(attacks.pgd(0.1, steps=3), model, torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1])).shape
     torch.Size([2, 1, 2, 2])
     """
+    if x.is_floating_point() and torch.finfo(x.dtype).bits < torch.finfo(model.dtype).bits:
+        raise InputError(f"x is {x.dtype}, the model {model.dtype}: rounding would undo the verification; pass x.to({model.dtype})")
     outcome = run(attack, model, Samples.of(x, y, target=target), Setting(seed=seed, slots=slots))
-    kind = model.dtype if x.dtype == torch.uint8 else x.dtype
-    return outcome.adversarial.to(device=x.device, dtype=kind)
+    if x.dtype == torch.uint8:
+        return outcome.adversarial.to(x.device)
+    found = outcome.adversarial.to(device=x.device, dtype=x.dtype)
+    return torch.where(per_row(outcome.success.to(x.device), x), found, x)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from holdfast.core.rows import Rows
-from holdfast.core.types import Batch, Bounds, Goal, Model, Out, PerRow, Threat, Verdict
+from holdfast.core.types import Batch, Goal, Model, Out, PerRow, Threat, Verdict
 from holdfast.engine.noise import model_noise
 from holdfast.engine.pieces import Asker
 
@@ -47,15 +46,15 @@ class Verifier:
     def __call__(self, batch: Batch, p: Tensor, ask: int) -> Verified:
         """Verify the claims `p` of the rows of `batch`; `ask` keys the noise of a stochastic model."""
         bounds = self.model.bounds
-        point = bounds.clamp(self.threat.apply(batch.x, p))
-        size = self.threat.size(batch.x, p)
+        point, size = self.threat.land(batch.x, p, batch.radius)
+        point = bounds.clamp(point)
         share, margin, out = self._fooled(batch, point, ask, self.verdict.asks)
         inside = (size <= batch.radius * (1 + 1e-5) + 1e-6) & bounds.contain(point)
         holds = inside & (share >= self.verdict.share) & (share > 0)
         forwards = torch.full_like(batch.key, self.verdict.asks)
         eight_bit = torch.zeros_like(holds)
         index = holds.nonzero().squeeze(1)
-        if len(index) and _finite(bounds):
+        if len(index) and bounds.finite:
             rounded = round_to_8_bits(batch.x[index], point[index], *bounds.pair(point))
             again, *_ = self._fooled(batch[index], rounded, ask + 1, self.verdict.asks)
             eight_bit = eight_bit.index_copy(0, index, (again >= self.verdict.share) & (again > 0))
@@ -77,12 +76,6 @@ def predicted(out: Out) -> tuple[Tensor, PerRow]:
     logits = out.logits.flatten(2)[:, :, 0] if out.logits.ndim > 2 else out.logits
     confidence, prediction = logits.double().softmax(dim=1).max(dim=1)
     return prediction, confidence
-
-
-def _finite(bounds: Bounds) -> bool:
-    """Whether the range has two ends, without which there is no grid of 8 bits."""
-    sides = [side if isinstance(side, tuple) else (side,) for side in (bounds.low, bounds.high)]
-    return all(math.isfinite(value) for side in sides for value in side)
 
 
 def round_to_8_bits(x: Tensor, point: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:

@@ -189,7 +189,7 @@ class _Run:
         if scratch:
             self._adopt(records, outcome)
         self.part.write(label, records)
-        halted = not outcome.complete and self.halt()
+        halted = outcome.halted
         self._note(label, outcome, halted)
         if not halted:
             self.part.file(label, "snapshot").unlink(missing_ok=True)

@@ -54,11 +54,11 @@ class Classifier:
         if self.std is not None and any(not value > 0 for value in _tuple(self.std)):
             raise ConfigError(f"std={std}: every value must be positive")
         weight = next(_floating(net), None)
-        self.device = torch.device(device) if device else (weight.device if weight is not None else torch.device("cpu"))
-        if weight is not None and weight.device != self.device:
-            raise ModelError(f"the net's weights are on {weight.device}, not on {self.device}: move it first, net.to(...)")
+        self.device = weight.device if weight is not None else torch.device(device or "cpu")
+        wished = torch.device(device or self.device)
+        if wished.type != self.device.type or wished.index not in (None, self.device.index):
+            raise ModelError(f"the net's weights are on {self.device}, not on {wished}: move it first, net.to(...)")
         self.dtype = weight.dtype if weight is not None else torch.get_default_dtype()
-        self.independent = True
         self.check_mode()
         self._classes = classes
         if classes is not None and classes < 2:
@@ -82,6 +82,12 @@ class Classifier:
                     f"{kind} {name!r} is in training mode, so answers are random: call net.eval() first, "
                     f"or give Classifier(stochastic=True) to attack the net as it draws"
                 )
+
+    @property
+    def independent(self) -> bool:
+        """True; raises ModelError where the module has been put into a training mode since."""
+        self.check_mode()
+        return True
 
     @property
     def classes(self) -> int:

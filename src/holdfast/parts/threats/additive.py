@@ -39,6 +39,13 @@ class Additive(Threat):
     def apply(self, x: Points, p: Tensor) -> Tensor:
         return x + p
 
+    def land(self, x: Points, p: Tensor, radius: Tensor) -> tuple[Tensor, PerRow]:
+        """x + p and its real distance from x; where rounding in a wide range carried it too far, one float nearer to x."""
+        point = self.bounds.clamp(x + p)
+        far = self.size(x, point - x) > radius * (1 + 1e-5) + 1e-6
+        point = torch.where(per_row(far, x), torch.nextafter(point, x), point)
+        return point, self.size(x, point - x)
+
     def project(self, x: Points, p: Tensor, radius: Tensor | None = None) -> Tensor:
         r = x.new_full((len(x),), self.radius) if radius is None else radius.to(x.dtype)
         return self.into_ball(x, p, per_row(r, x))
@@ -88,8 +95,8 @@ class L2(Additive):
 
     def random(self, x: Points, draw: Draw, radius: Tensor) -> Tensor:
         noise = draw.normal("start", tuple(x.shape[1:]), x.dtype)
-        # In double precision: the power of a float32 is rounded otherwise in vector than in scalar code, so by where in the batch a row is.
-        share = draw.uniform("length", (1,), torch.float64).squeeze(1) ** (1 / noise[0].numel())
+        # A root from logarithms: powers round otherwise in vector than in scalar code, so by where in the batch a row is.
+        share = (draw.uniform("length", (1,), torch.float64).squeeze(1).log() / noise[0].numel()).exp()
         return self.project(x, per_row(share.to(x.dtype) * radius.to(x.dtype), x) * self.steepest(noise), radius)
 
     def into_ball(self, x: Points, p: Tensor, r: Tensor) -> Tensor:
@@ -152,6 +159,8 @@ class L0(Additive):
     pixels: bool = False
 
     def random(self, x: Points, draw: Draw, radius: Tensor) -> Tensor:
+        if not self.bounds.finite:
+            raise ConfigError(f"a random start in L0 needs a finite range, not {self.bounds}: give Classifier(bounds=(low, high))")
         low, high = self.bounds.pair(x)
         value = low + (high - low) * draw.uniform("start", tuple(x.shape[1:]), x.dtype) - x
         weight = self._places(draw.uniform("place", tuple(x.shape[1:]), x.dtype).expand_as(x))
