@@ -85,8 +85,9 @@ def compare(sheet: Sheet, method: str, one: Case, quick: bool) -> None:
     for tool, other in far.items():
         both = mine.isfinite() & other.isfinite()
         rival = other.isfinite().double().mean().item()
-        near, its = mine[both].median().item(), other[both].median().item()
+        near, its = (mine[both].median().item(), other[both].median().item()) if both.any() else (0.0, 1.0)
         words = f"{near / its:.4f} × {tool} on the {int(both.sum())} that both fool ({near:.4f} : {its:.4f}); it fools {rival:.4f}"
+        words = words if both.any() else f"{tool} fools {rival:.4f}, none in common"
         value = f"fools {rate:.4f}, median L2 {median:.4f}"
         sheet.row(f"parity: {one.name}, {attack} against {tool}", n, value, words, "≤ 1.01 ×", near <= 1.01 * its and rate >= rival)
 
