@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and types of every call are checked while the tests run, and only then.
+install_import_hook("holdfast", "checking.checked")
 
 
 @pytest.fixture(scope="session")

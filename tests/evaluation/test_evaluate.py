@@ -68,7 +68,7 @@ def test_the_numbers_agree_with_the_net_itself(tmp_path: Path) -> None:
 def test_interrupted_anywhere_it_ends_the_same(tmp_path: Path) -> None:
     model, x, y = problem()
     whole = evaluate(model, (x, y), Linf(0.1), out=tmp_path / "whole", pieces=PIECES, slots=16, radii=[0.05, 0.1])
-    for limit in (1, 2, 3, 5, 9, 17):
+    for limit in (2, 9):
         out = tmp_path / f"cut{limit}"
         for _ in range(400):
             result = evaluate(

@@ -177,7 +177,7 @@ class Normed(Protocol):
 class Dual(Protocol):
     """A threat over a norm that knows how far a linear model's boundary is."""
 
-    def nearest(self, gap: Tensor, w: Tensor) -> Tensor:
+    def nearest(self, gap: PerRow, w: Tensor) -> Tensor:
         """The smallest d with ⟨w, d⟩ = gap: `gap` `[n]`, `w` and d `[n, ...]`."""
         ...
 

@@ -121,10 +121,14 @@ class _Run:
             member = torch.zeros_like(part)
             batch = self.samples.batch(self.attack, self.model, self.clean, self.setting.seed, part, member)
             host = replace(batch, x=batch.x.flatten(1)[:, :1]).map(lambda t: t.cpu())
-            found.append(self.attack.goal.wrong(host.clean, host))
+            shapes = f"labels {list(self.samples.y.shape)}, answers {list(self.clean.logits.shape)}"
+            unfit = f"{type(self.attack.goal).__name__} cannot judge {shapes}: for classes give labels and targets [n]"
+            try:
+                found.append(self.attack.goal.wrong(host.clean, host))
+            except (RuntimeError, IndexError, TypeError) as error:
+                raise InputError(unfit) from error
             if found[-1].shape != part.shape:
-                shapes = f"labels {list(self.samples.y.shape)}, answers {list(self.clean.logits.shape)}"
-                raise InputError(f"{type(self.attack.goal).__name__} cannot judge {shapes}: for classes give labels and targets [n]")
+                raise InputError(unfit)
         return torch.cat(found)
 
     def go(self, halt: Callable[[], bool], watch: Callable[[Progress], None]) -> Outcome:

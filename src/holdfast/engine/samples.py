@@ -29,7 +29,10 @@ class Samples:
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, ids: Tensor | None = None, target: Tensor | None = None) -> Samples:
-        """Samples numbered 0, 1, … unless `ids` says otherwise."""
+        """Samples numbered 0, 1, … unless `ids` says otherwise; InputError for what is no tensor."""
+        for name, values in (("inputs", x), ("labels", y)):
+            if not isinstance(values, Tensor):
+                raise InputError(f"{name} are a {type(values).__name__}: expected a tensor; torch.as_tensor makes one of arrays and lists")
         return cls(x.detach(), y, torch.arange(len(x)) if ids is None else ids.cpu().long(), target)
 
     def __len__(self) -> int:

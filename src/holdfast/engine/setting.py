@@ -25,9 +25,10 @@ class Setting:
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        if (self.slots is not None and self.slots < 1) or (self.harvest is not None and self.harvest < 1):
-            raise ConfigError(f"slots={self.slots}, harvest={self.harvest}: both must be at least 1")
-        if not -(2**63) <= self.seed < 2**63:
+        for name, value in (("slots", self.slots), ("harvest", self.harvest)):
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise ConfigError(f"{name}={value}: expected a whole number of at least 1")
+        if not isinstance(self.seed, int) or not -(2**63) <= self.seed < 2**63:
             raise ConfigError(f"seed={self.seed}: expected a whole number of 64 bits")
 
 

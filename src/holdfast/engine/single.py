@@ -29,9 +29,10 @@ def attack(
     >>> attack(attacks.pgd(0.1, steps=3), model, torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1])).shape
     torch.Size([2, 1, 2, 2])
     """
+    samples = Samples.of(x, y, target=target)
     if x.is_floating_point() and torch.finfo(x.dtype).bits < torch.finfo(model.dtype).bits:
         raise InputError(f"x is {x.dtype}, the model {model.dtype}: rounding would undo the verification; pass x.to({model.dtype})")
-    outcome = run(attack, model, Samples.of(x, y, target=target), Setting(seed=seed, slots=slots))
+    outcome = run(attack, model, samples, Setting(seed=seed, slots=slots))
     if x.dtype == torch.uint8:
         return outcome.adversarial.to(x.device)
     found = outcome.adversarial.to(device=x.device, dtype=x.dtype)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from holdfast.attacks import apgd
-from holdfast.attacks.short import parse
+from holdfast.attacks.short import parse, parse_threat
 from holdfast.core.attack import Attack, Group
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
@@ -53,16 +53,21 @@ class Plan:
 
 
 def plan(
-    threat: Threat,
+    threat: Threat | str,
     suite: str | None = None,
     attacks: Sequence[Attack | str] = (),
     radii: Sequence[float] = (),
 ) -> Plan:
     """The plan of a named suite, or of attacks of one's own (each made on every sample); `radii` adds the accuracy against them.
 
+    `threat`: one of the threats, or its short form, "linf:8/255".
+
     Raises ConfigError for unknown names, for a suite together with attacks, and for a threat without a positive radius
     (an infinite one goes only with attacks of one's own, that look for the smallest change).
     """
+    threat = parse_threat(threat) if isinstance(threat, str) else threat
+    if not isinstance(threat, Threat):
+        raise ConfigError(f"threat {threat!r}: expected a threat, as in Linf(8 / 255) or 'linf:8/255'")
     if not 0 < threat.radius < math.inf and not (attacks and threat.radius == math.inf):
         raise ConfigError(f"threat {threat!r}: an evaluation needs a positive, finite radius, as in linf:8/255")
     if suite and attacks:

@@ -82,7 +82,7 @@ class Linf(Additive):
     def steepest(self, g: Tensor) -> Tensor:
         return g.sign()
 
-    def nearest(self, gap: Tensor, w: Tensor) -> Tensor:
+    def nearest(self, gap: PerRow, w: Tensor) -> Tensor:
         return per_row(gap / self.gradient_norm(w).clamp_min(_TINY), w) * w.sign()
 
     def gradient_norm(self, w: Tensor) -> PerRow:
@@ -109,7 +109,7 @@ class L2(Additive):
     def steepest(self, g: Tensor) -> Tensor:
         return g / per_row(g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny), g)
 
-    def nearest(self, gap: Tensor, w: Tensor) -> Tensor:
+    def nearest(self, gap: PerRow, w: Tensor) -> Tensor:
         return per_row(gap / self.gradient_norm(w).clamp_min(_TINY), w) * self.steepest(w)
 
     def gradient_norm(self, w: Tensor) -> PerRow:
@@ -141,7 +141,7 @@ class L1(Additive):
         signs = take_largest(g.abs(), g, g.new_full((len(g),), count)).sign()
         return signs / per_row(signs.abs().flatten(1).sum(dim=1).clamp_min(1), g)
 
-    def nearest(self, gap: Tensor, w: Tensor) -> Tensor:
+    def nearest(self, gap: PerRow, w: Tensor) -> Tensor:
         largest = take_largest(w.abs(), w, w.new_ones(len(w)))
         return largest.sign() * per_row(gap / self.gradient_norm(w).clamp_min(_TINY), w)
 
