@@ -44,12 +44,9 @@ def test_where_mixes_row_by_row():
     assert torch.equal(mixed.b[1], record(100.0).b[1]) and torch.equal(mixed.b[3], record().b[3])
 
 
-def test_cat_and_put_are_inverse_to_indexing():
+def test_cat_is_inverse_to_indexing():
     whole = record()
     assert same(whole[0:1].cat(whole[1:2], whole[2:]), whole)
-    put = record(100.0).put(torch.tensor([3, 1]), whole[torch.tensor([3, 1])])
-    assert put.inner.a.tolist() == [100.0, 1.0, 102.0, 3.0]
-    assert record(100.0).inner.a.tolist() == [100.0, 101.0, 102.0, 103.0]
 
 
 def test_flatten_and_unflatten_are_inverse():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from holdfast import L2, Budget, Classifier, ConfigError, InputError, Linf, ModelError, Result, StoreError, evaluate, merge
 from holdfast.engine import Pieces
 from holdfast.evaluation import Event
+from holdfast.evaluation.store import Store
 from holdfast.models import mlp
 
 PIECES = Pieces(16)
@@ -178,3 +180,13 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").rglob("*.parquet")} == before
     assert stored(evaluate(model, (x, y), Linf(0.1), out=tmp_path / "run", pieces=PIECES)) == stored(whole)
+
+
+def test_shards_may_open_one_new_folder_at_the_same_moment(tmp_path: Path) -> None:
+    identity = {"threat": "linf"}
+
+    def opened(pieces: int) -> int:
+        return int(Store(tmp_path / "run").open(identity, {"pieces": pieces})["once"]["pieces"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(opened, range(8)))) == 1

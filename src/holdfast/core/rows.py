@@ -63,10 +63,6 @@ class Rows:
         """These rows, then the others'."""
         return self.merge(others, torch.cat) if others else self
 
-    def put(self, index: Tensor, other: Self) -> Self:
-        """These rows with those at `index` `[m]` replaced by the other's `m` rows."""
-        return self.merge([other], lambda pair: pair[0].index_copy(0, index, pair[1]))
-
     def flatten(self, prefix: str = "") -> dict[str, Tensor]:
         """Every tensor by its dotted name, for storing."""
         flat: dict[str, Tensor] = {}

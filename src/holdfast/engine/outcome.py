@@ -72,7 +72,8 @@ class Board:
 
     def __init__(self, n: int, group: Group, smallest: bool, strongest: bool, adversarial: Tensor) -> None:
         self.group, self.smallest, self.strongest, self.adversarial = group, smallest, strongest, adversarial
-        self.found = Found.nothing(n)
+        # Written in place, each leaf in memory of its own: a copy for every harvest would grow with the samples.
+        self.found = Found.nothing(n).map(torch.clone)
         self.forwards = torch.full((n, group.members), -1, dtype=torch.int32)
         self.backwards = torch.zeros(n, group.members, dtype=torch.int32)
         self.margins = torch.full((n, group.members), -torch.inf)
@@ -117,7 +118,9 @@ class Board:
             torch.full_like(place, member), at[rows], won.size.double(), won.margin.double(), won.share, won.prediction, won.confidence,
             target[rows], won.eight_bit, radius[rows].double(),
         )  # fmt: skip
-        self.found = self.found.put(place, fresh)
+        held = self.found.flatten()
+        for name, leaf in fresh.flatten().items():
+            held[name][place] = leaf
         self.adversarial[place] = won.point.to(self.adversarial.dtype).to(self.adversarial.device)
 
     def counted(self) -> Tensor:

@@ -34,9 +34,7 @@ class Snapshots:
         if self.path is None:
             return
         begin = time.monotonic()
-        # Cloned: one tensor may serve as several leaves, which the format refuses.
-        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        write_whole(self.path, save(copies, {"facts": json.dumps(facts)}))
+        write_whole(self.path, save(_apart(tensors), {"facts": json.dumps(facts)}))
         end = time.monotonic()
         self.due = end + max(self.least, self.apart * (end - begin))
 
@@ -54,6 +52,19 @@ class Snapshots:
     def discard(self) -> None:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the host; where one memory serves as several leaves, which the format refuses, all but the first are copied."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        host = tensor.detach().cpu().contiguous()
+        if host.untyped_storage().data_ptr() in seen:
+            host = host.clone()
+        seen.add(host.untyped_storage().data_ptr())
+        found[name] = host
+    return found
 
 
 def write_whole(path: Path, content: bytes) -> None:

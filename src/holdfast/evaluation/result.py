@@ -100,7 +100,8 @@ class Result:
 
     @property
     def forwards(self) -> int:
-        """Rows asked for their logits, all attacks and the clean answers, waste included."""
+        """Rows asked for their logits, all attacks and the clean answers, waste included; not what was asked before the run began, to time
+        pieces and to see whether the model answers alike twice."""
         return self.n + sum(f["forwards"] + f["wasted_forwards"] for f in self.facts.values())
 
     @property

@@ -20,6 +20,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,14 @@ class Store:
             raise StoreError(f"cannot make the folder {self.path}: {error.strerror}; choose another with --out") from error
         if not os.access(self.path, os.W_OK):
             raise StoreError(f"cannot write into {self.path}: it is read-only; choose another folder with --out")
-        file = self.path / "manifest.json"
-        if not file.exists():
-            if any(self.path.iterdir()):
-                raise StoreError(f"{self.path} is not empty and holds no run: choose another folder with --out")
-            write_json(file, {"schema": SCHEMA_VERSION} | dict(identity) | {"once": dict(once)})
+        there = {entry.name for entry in self.path.iterdir()}
+        if there and not there & {"manifest.json", "lock"}:
+            raise StoreError(f"{self.path} is not empty and holds no run: choose another folder with --out")
+        # Shards may open one new folder at the same moment: the first to come writes, the others read.
+        with _held(self.path / "lock", f"another process is opening {self.path}: try again"):
+            file = self.path / "manifest.json"
+            if not file.exists():
+                write_json(file, {"schema": SCHEMA_VERSION} | dict(identity) | {"once": dict(once)})
         stored = self.manifest
         for key, value in json.loads(json.dumps(dict(identity))).items():
             if stored.get(key) != value:
@@ -128,20 +132,16 @@ class Part:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def lock(self) -> filelock.BaseFileLock:
+    def lock(self) -> AbstractContextManager[object]:
         """Held while writing; a killed process lets go of it.
 
         Raises StoreError when another process holds it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / "lock")
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise StoreError(f"another process is writing {self.path}: wait for it, or give this one another --shard or --out") from error
         except OSError as error:
             raise StoreError(f"cannot write into {self.path}: {error.strerror}; choose another folder with --out") from error
-        return lock
+        return _held(self.path / "lock", f"another process is writing {self.path}: wait for it, or give this one another --shard or --out", 0)
 
     def file(self, label: str, kind: str) -> Path:
         return self.path / f"{label}.{kind}"
@@ -237,6 +237,16 @@ def merge(into: Path, *runs: Path) -> Store:
             with part.lock():
                 shutil.copytree(part.path, there, dirs_exist_ok=True, ignore=shutil.ignore_patterns("lock", "*.part"))
     return store
+
+
+def _held(file: Path, taken: str, patience: float = 30) -> AbstractContextManager[object]:
+    """The lock on `file`, acquired; StoreError saying `taken` where another process keeps it for `patience` seconds."""
+    try:
+        return filelock.FileLock(file).acquire(timeout=patience)
+    except filelock.Timeout as error:
+        raise StoreError(taken) from error
+    except OSError as error:
+        raise StoreError(f"cannot write into {file.parent}: {error.strerror}; choose another folder with --out") from error
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
