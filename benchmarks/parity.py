@@ -1,9 +1,9 @@
 """Claim: at the same budget our attacks are as strong as the best of the peers'.
 
 The same net, images (those it classifies right) and budget for all: PGD-40 and APGD-CE (50 steps), L∞, by the mean
-robust accuracy over three seeds; Carlini–Wagner L2 and DeepFool by how often they fool and how far they move. Outputs are judged by the plain
-net. Two medians are compared over the images that both tools fooled: a tool that fools only the easy ones would
-otherwise look near.
+robust accuracy over three seeds; Carlini–Wagner L2 and DeepFool by how often they fool and how far they move. Outputs are
+judged by the plain net. Two medians are compared over the images that both tools fooled: a tool that fools only the easy
+ones would otherwise look near.
 Bar: robust accuracy no higher than the best peer's; for each peer, success rate no lower and median L2 no larger than
 1.01 × its own.
 Command: scripts/bench parity [-- --only carlini_wagner --cases cifar10_resnet20]
