@@ -6,7 +6,7 @@ import pytest
 import torch
 from affine import Affine
 
-from holdfast.attacks import carlini_wagner, deepfool
+from holdfast.attacks import carlini_wagner, deepfool, fab, fab_targeted
 from holdfast.core.rows import per_row
 from holdfast.engine import Samples, run
 from holdfast.parts.threats import L1, L2, Linf
@@ -133,3 +133,30 @@ def test_a_change_of_less_than_the_exact_distance_fools_nothing():
     change = outcome.adversarial - affine.x
     shorter = affine.x + change * per_row(0.999 * affine.distance(2) / outcome.found.size, change)
     assert torch.equal(affine.net(shorter).argmax(dim=1), affine.y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("d", "classes"), SIZES)
+@pytest.mark.parametrize(("threat", "p"), [*NORMS, (L1(math.inf), 1)])
+def test_fab_reaches_the_nearest_boundary(dtype, d, classes, threat, p):
+    affine = Affine.drawn(40, d, classes, dtype, spread=0.02)
+    outcome = run(fab(threat, steps=30), affine.model, Samples.of(affine.x, affine.y))
+    ratio = ratios(outcome, affine.distance(p))
+    assert float(ratio.min()) >= 1 - 1e-5 and float(ratio.median()) <= 1.01 and float(ratio.max()) <= 1.1
+
+
+@pytest.mark.parametrize("threat", [Linf(math.inf), L2(math.inf)])
+def test_fab_toward_every_rival_finds_the_nearest(threat):
+    affine = Affine.drawn(40, 10, 4, torch.float64, spread=0.02)
+    outcome = run(fab_targeted(threat, steps=30, rivals=3), affine.model, Samples.of(affine.x, affine.y))
+    ratio = ratios(outcome, affine.distance(2 if isinstance(threat, L2) else math.inf))
+    assert float(ratio.min()) >= 1 - 1e-5 and float(ratio.max()) <= 1.05
+
+
+def test_fab_within_a_radius_ends_at_the_first_success():
+    affine = Affine.drawn(40, 10, 4, torch.float64, spread=0.02)
+    exact = affine.distance(2)
+    radius = float(exact.median())
+    outcome = run(fab(L2(radius), restarts=2), affine.model, Samples.of(affine.x, affine.y))
+    assert torch.equal(outcome.success, exact < radius)
+    assert int(outcome.found.step[outcome.success].max()) < 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from math import inf
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ SMALL: dict[str, list[Attack]] = {
     "bim_b": [attacks.bim_b(0.12, steps=5)],
     "carlini_wagner": [attacks.carlini_wagner(steps=10, searches=2, rate=0.1, initial=0.1)],
     "deepfool": [attacks.deepfool(steps=6), attacks.deepfool(Linf(0.15), steps=6, classes=3), attacks.deepfool(steps=6, targeted=True)],
+    "fab": [attacks.fab(L2(0.3), steps=5, restarts=2), attacks.fab(Linf(inf), steps=5), attacks.fab(L1(0.8), steps=5)],
+    "fab_targeted": [attacks.fab_targeted(0.1, steps=4, rivals=2, restarts=2), attacks.fab_targeted(steps=4, rivals=2)],
     "fgsm": [attacks.fgsm(0.1), attacks.fgsm(L2(0.3), targeted=True)],
     "mi_fgsm": [attacks.mi_fgsm(0.1, steps=5)],
     "pgd": [
@@ -35,6 +38,7 @@ SMALL: dict[str, list[Attack]] = {
         attacks.pgd(L1(0.6), steps=6, early=False),
         attacks.pgd(L0(2), steps=6),
     ],
+    "square": [attacks.square(0.1, steps=15, restarts=2), attacks.square(L2(0.4), steps=15, targeted=True)],
 }
 DEFAULTS: dict[str, Any] = {"threat": 0.1, "steps": 6, "searches": 2}
 

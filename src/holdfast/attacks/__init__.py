@@ -4,9 +4,11 @@ from holdfast.attacks.apgd import apgd, apgd_targeted
 from holdfast.attacks.bim import bim, bim_a, bim_b, least_likely
 from holdfast.attacks.carlini_wagner import carlini_wagner
 from holdfast.attacks.deepfool import deepfool
+from holdfast.attacks.fab import fab, fab_targeted
 from holdfast.attacks.fgsm import fgsm
 from holdfast.attacks.mi_fgsm import mi_fgsm
 from holdfast.attacks.pgd import pgd
+from holdfast.attacks.square import square
 
 __all__ = [
     "apgd",
@@ -16,8 +18,11 @@ __all__ = [
     "bim_b",
     "carlini_wagner",
     "deepfool",
+    "fab",
+    "fab_targeted",
     "fgsm",
     "least_likely",
     "mi_fgsm",
     "pgd",
+    "square",
 ]

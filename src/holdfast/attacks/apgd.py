@@ -70,8 +70,8 @@ class Apgd(Rule):
     requires: ClassVar[tuple[type, ...]] = (Normed,)
 
     def init(self, probe: Probe) -> ApgdState:
-        x, radius = probe.batch.x, probe.batch.radius
-        p = _start(probe.threat, x, probe)
+        radius = probe.batch.radius
+        p = on_sphere(probe)
         low = torch.full_like(radius, -torch.inf)
         return ApgdState(
             p, p, p, torch.zeros_like(p), low, -low, torch.full_like(radius, 2.0),
@@ -114,8 +114,9 @@ class Apgd(Rule):
         return replace(self, objective=self.objective.fitted(classes))
 
 
-def _start(threat: Threat, x: Tensor, probe: Probe) -> Tensor:
-    """On the sphere: uniform noise scaled to the radius for L∞, a normal direction for L2."""
+def on_sphere(probe: Probe) -> Tensor:
+    """A random point on the sphere: uniform noise scaled to the radius for L∞, a normal direction for L2."""
+    threat, x = probe.threat, probe.batch.x
     shape, radius = tuple(x.shape[1:]), per_row(probe.batch.radius.to(x.dtype), x)
     if isinstance(threat, Linf):
         noise = 2 * probe.draw.uniform("start", shape, x.dtype) - 1

@@ -86,9 +86,10 @@ class Draw:
         radius = (-2 * pair[:, 0].log()).sqrt()
         return (radius * (2 * math.pi * pair[:, 1]).cos()).to(dtype).reshape(-1, *shape)
 
-    def integer(self, name: str, shape: tuple[int, ...], high: int) -> Tensor:
-        """Whole numbers in [0, high), `high` ≤ 2^31: int64 `[n, *shape]`."""
-        return (self.bits(name, math.prod(shape)).reshape(-1, *shape) * high) >> 32
+    def integer(self, name: str, shape: tuple[int, ...], high: int | Tensor) -> Tensor:
+        """Whole numbers in [0, high), `high` ≤ 2^31, one for all or one per row `[n]`: int64 `[n, *shape]`."""
+        bits = self.bits(name, math.prod(shape)).reshape(-1, *shape)
+        return (bits * (high if isinstance(high, int) else high.reshape(-1, *[1] * len(shape)))) >> 32
 
     def sign(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Minus or plus one with equal chance: `[n, *shape]`."""

@@ -181,6 +181,10 @@ class Dual(Protocol):
         """The smallest d with ⟨w, d⟩ = gap: `gap` `[n]`, `w` and d `[n, ...]`."""
         ...
 
+    def reach(self, x: Points, p: Tensor, gap: PerRow, w: Tensor) -> Tensor:
+        """The smallest d with ⟨w, d⟩ = gap and x + p + d in the valid range, or what comes nearest to it."""
+        ...
+
     def gradient_norm(self, w: Tensor) -> PerRow:
         """The dual norm of `w`: the distance to {⟨w, d⟩ = gap} is |gap| over it."""
         ...

@@ -141,7 +141,9 @@ class Part:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot write into {self.path}: {error.strerror}; choose another folder with --out") from error
-        return _held(self.path / "lock", f"another process is writing {self.path}: wait for it, or give this one another --shard or --out", 0)
+        return _held(
+            self.path / "lock", f"another process is writing {self.path}: wait for it, or give this one another --shard or --out", 0
+        )
 
     def file(self, label: str, kind: str) -> Path:
         return self.path / f"{label}.{kind}"

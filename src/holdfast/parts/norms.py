@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from holdfast.core.draw import Draw
+from holdfast.core.rows import per_row
 
 
 def take_largest(score: Tensor, value: Tensor, count: Tensor) -> Tensor:
@@ -50,3 +51,45 @@ def random_ball_l1(draw: Draw, x: Tensor, radius: Tensor) -> Tensor:
     magnitude = -draw.uniform("start", shape, x.dtype).log()
     total = magnitude.flatten(1).sum(dim=1).reshape(radius.shape)
     return draw.sign("sign", shape, x.dtype) * magnitude / total * radius
+
+
+def saturating(amount: Tensor, kink: Tensor, slope: Tensor) -> Tensor:
+    """The smallest λ ≥ 0 with Σ slope_i min(λ, kink_i) = `amount`, each `[n]`; the largest kink where the sum never gets there.
+
+    `kink`, `slope` ≥ 0: `[n, d]`.
+    """
+    kink, order = kink.sort(dim=1)
+    slope = slope.gather(1, order)
+    after = slope.flip(1).cumsum(dim=1).flip(1)
+    filled = (slope * kink).cumsum(dim=1)
+    before = torch.cat([torch.zeros_like(filled[:, :1]), filled[:, :-1]], dim=1)
+    # The first kink at which the sum is enough; before it those that lie lower are full.
+    enough = before + kink * after >= amount.unsqueeze(1)
+    place = torch.where(enough.any(dim=1), enough.int().argmax(dim=1), kink.shape[1] - 1).unsqueeze(1)
+    rest = (amount.unsqueeze(1) - before.gather(1, place)) / after.gather(1, place).clamp_min(torch.finfo(kink.dtype).tiny)
+    return torch.minimum(rest, kink.gather(1, place)).squeeze(1)
+
+
+def reach(power: float, gap: Tensor, w: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The d of smallest ‖d‖_p (`power` 1, 2 or ∞) with ⟨w, d⟩ = `gap` `[n]` and low ≤ d ≤ high, or the corner that comes nearest to it.
+
+    `w` `[n, ...]`, low ≤ 0 ≤ high of its shape. Each value moves the way that helps, as far as λ allows: λ itself for ∞, λ|w| for
+    2, all the room in the order of |w| for 1; the λ that closes the gap is exact.
+    """
+    shape, dtype = w.shape, w.dtype
+    toward = (w * per_row(gap.sign(), w)).flatten(1).double()
+    room = torch.where(toward > 0, high.flatten(1).double(), -low.flatten(1).double())
+    room = torch.where(toward == 0, 0.0, room)
+    steep, amount = toward.abs(), gap.abs().double()
+    if power == 1:
+        steep, order = steep.sort(dim=1, descending=True, stable=True)
+        filled = (steep * room.gather(1, order)).cumsum(dim=1)
+        before = torch.cat([torch.zeros_like(filled[:, :1]), filled[:, :-1]], dim=1)
+        part = (amount.unsqueeze(1) - before).clamp_min(0) / steep.clamp_min(torch.finfo(steep.dtype).tiny)
+        length = torch.empty_like(room).scatter(1, order, torch.minimum(part, room.gather(1, order)))
+    elif power == 2:
+        kink = room / steep.clamp_min(torch.finfo(steep.dtype).tiny)
+        length = torch.minimum(saturating(amount, kink, steep.square()).unsqueeze(1) * steep, room)
+    else:
+        length = torch.minimum(saturating(amount, room, steep).unsqueeze(1), room)
+    return (toward.sign() * length).to(dtype).reshape(shape)

@@ -14,7 +14,7 @@ from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import per_row
 from holdfast.core.types import Bounds, PerRow, Points, Threat
-from holdfast.parts.norms import project_l1_box, random_ball_l1, take_largest
+from holdfast.parts.norms import project_l1_box, random_ball_l1, reach, take_largest
 
 _TINY = 1e-12
 
@@ -56,6 +56,11 @@ class Additive(Threat):
         low, high = self.bounds.pair(x)
         return torch.clamp(p, low - x, high - x)
 
+    def room(self, x: Points, p: Tensor) -> tuple[Tensor, Tensor]:
+        """How far each value of x + p may fall and rise within the valid range."""
+        low, high = self.bounds.pair(x)
+        return (low - x - p).clamp(max=0), (high - x - p).clamp_min(0)
+
     @abstractmethod
     def into_ball(self, x: Points, p: Tensor, r: Tensor) -> Tensor:
         """`p` brought within `r` `[n, 1, ...]` and the valid range."""
@@ -88,6 +93,9 @@ class Linf(Additive):
     def gradient_norm(self, w: Tensor) -> PerRow:
         return w.abs().flatten(1).sum(dim=1)
 
+    def reach(self, x: Points, p: Tensor, gap: PerRow, w: Tensor) -> Tensor:
+        return reach(math.inf, gap, w, *self.room(x, p))
+
 
 @dataclass(frozen=True)
 class L2(Additive):
@@ -114,6 +122,9 @@ class L2(Additive):
 
     def gradient_norm(self, w: Tensor) -> PerRow:
         return w.flatten(1).norm(dim=1)
+
+    def reach(self, x: Points, p: Tensor, gap: PerRow, w: Tensor) -> Tensor:
+        return reach(2, gap, w, *self.room(x, p))
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,9 @@ class L1(Additive):
 
     def gradient_norm(self, w: Tensor) -> PerRow:
         return w.abs().flatten(1).amax(dim=1)
+
+    def reach(self, x: Points, p: Tensor, gap: PerRow, w: Tensor) -> Tensor:
+        return reach(1, gap, w, *self.room(x, p))
 
 
 @dataclass(frozen=True)
