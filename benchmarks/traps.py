@@ -1,9 +1,9 @@
 """Claim: a defence that only hides the gradient does not fool the default suite.
 
 Small nets, each behind a defence of that kind and again without it (its twin). What PGD-40 would report, run on the module
-as it is, shows that the trap is one (plain noise and dropout are none: they are there for
-their randomness, which nobody declared); what an attack with the twin's gradient (or the gradient averaged over draws) leaves shows
-that the defence is no defence. The suite is told nothing: neither that a module draws random numbers nor where it rounds.
+as it is, shows that the trap is one (plain noise and dropout are none: they are there for their randomness, which nobody
+declared); what an attack with the twin's gradient, or the gradient averaged over draws, leaves shows that the defence is no
+defence. The suite is told nothing: neither that a module draws random numbers nor where it rounds.
 Bar, for each trap: robust accuracy within 3 points of the twin's under the same evaluation, or a `fail` among the checks.
 A module that `evaluate` refuses misses it.
 Command: scripts/bench traps [-- --only NAME --suite SUITE --cache FOLDER]
@@ -81,12 +81,12 @@ def masked(wrap: Callable[[nn.Module], nn.Module], radius: float, note: str, sto
     return build
 
 
-def masked_signs(wrap: Callable[[nn.Module], nn.Module], note: str, stochastic: bool = False) -> Callable[[Nets], Trap]:
+def masked_signs(wrap: Callable[[nn.Module], nn.Module], note: str) -> Callable[[Nets], Trap]:
     """The plain traffic-sign net behind a defence that leaves its weights alone, at 8/255."""
 
     def build(nets: Nets) -> Trap:
         net = signs(nets)
-        return Trap(wrap(net).eval(), net, Linf(8 / 255), *nets.signs[1], stochastic, note)
+        return Trap(wrap(net).eval(), net, Linf(8 / 255), *nets.signs[1], False, note)
 
     return build
 
@@ -124,6 +124,12 @@ def winners(nets: Nets) -> Trap:
     return Trap(sparse, digits(nets), Linf(0.2), *test, False, "jumps everywhere; the twin has ReLU and weights of its own")
 
 
+def resized(nets: Nets) -> Trap:
+    train, test = nets.signs
+    random = nets.fit("resized", ResizedPadded(small_net(3, 32, 43, width=32), 24), *train, epochs=15)
+    return Trap(random, random.net, Linf(8 / 255), *test, True, "random size and place, trained with them")
+
+
 def voted(nets: Nets) -> Trap:
     five = [digits(nets, seed) for seed in range(5)]
     return Trap(Vote(five).eval(), Vote(five, soft=True).eval(), Linf(0.2), *nets.mnist[1], False, "counts of votes have no slope")
@@ -150,7 +156,7 @@ TRAPS: dict[str, Callable[[Nets], Trap]] = {
     "dropout, voted": masked(lambda net: Vote([Dropped(net, 0.3)] * 5), 0.2, "random, and votes have no slope", stochastic=True),
     "JPEG, signs": masked_signs(Jpeg, "rounded coefficients have no slope"),
     "bytes, signs": masked_signs(ThroughNumpy, "the graph ends at numpy"),
-    "resized, signs": masked_signs(lambda net: ResizedPadded(net, 24), "random size and place", stochastic=True),
+    "resized, signs": resized,
 }
 
 
