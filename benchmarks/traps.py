@@ -108,8 +108,8 @@ def thermometer(nets: Nets) -> Trap:
 
 def saturated(nets: Nets) -> Trap:
     train, test = nets.mnist
-    steep = nets.fit("saturated", Saturated(small_net(1, 28, 10), 100, 0.2), *train)
-    return Trap(steep, steep.net, Linf(0.3), *test, False, "tanh(100 (x − 0.2)) is flat in float32")
+    steep = nets.fit("saturated", Saturated(small_net(1, 28, 10), 1000, 0.2), *train)
+    return Trap(steep, steep.net, Linf(0.3), *test, False, "tanh(1000 (x − 0.2)) is flat in float32")
 
 
 def binarised(nets: Nets) -> Trap:
