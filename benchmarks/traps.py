@@ -196,16 +196,16 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor) -> float:
     return (predict(net, x) == y).double().mean().item()
 
 
-def measured(net: nn.Module, trap: Trap, suite: str | None) -> Result | ModelError:
+def measured(net: nn.Module, trap: Trap, suite: str | None) -> Result | Exception:
     """What the suite says of `net`, or why it refuses it."""
     classes = trap.twin(trap.x[:1]).shape[1]
     try:
         return evaluate(Classifier(net, classes=classes, bounds=(0, 1)), (trap.x, trap.y), trap.threat, suite=suite, seed=0)
-    except ModelError as error:
+    except (ModelError, RuntimeError) as error:  # what it does not foresee is a refusal too, said as such
         return error
 
 
-def judge(sheet: Sheet, name: str, trap: Trap, suite: str | None, twins: dict[tuple[nn.Module, Linf], Result | ModelError]) -> None:
+def judge(sheet: Sheet, name: str, trap: Trap, suite: str | None, twins: dict[tuple[nn.Module, Linf], Result | Exception]) -> None:
     """One row; `twins` remembers what the suite said of a twin that several traps share."""
     defended, twin = trap.defended, trap.twin
     torch.manual_seed(0)
@@ -221,8 +221,8 @@ def judge(sheet: Sheet, name: str, trap: Trap, suite: str | None, twins: dict[tu
     assert isinstance(theirs, Result), theirs
     bar = "within 3 points of the twin, or a failed check"
     beside = f"twin {theirs.robust_accuracy:.2f}, PGD-40 {naive[0]:.2f}"
-    if isinstance(ours, ModelError):
-        print(f"    {ours}")
+    if isinstance(ours, Exception):
+        print(f"    {type(ours).__name__}: {ours}")
         sheet.row(f"traps: {name}", len(trap.x), "refused", beside, bar, False)
         return
     failed = [check.name for check in ours.checks if check.status == "fail"]
@@ -243,7 +243,7 @@ def main() -> None:
     sheet = Sheet(options.record)
     with tempfile.TemporaryDirectory(prefix="holdfast-traps-") as folder:
         nets = Nets(options.cache or Path(folder), 20 if options.quick else 100)
-        twins: dict[tuple[nn.Module, Linf], Result | ModelError] = {}
+        twins: dict[tuple[nn.Module, Linf], Result | Exception] = {}
         for name in options.only:
             judge(sheet, name, TRAPS[name](nets), options.suite, twins)
     sheet.close()
