@@ -7,12 +7,12 @@ from torch import nn
 from holdfast.models import preact_resnet18
 
 
-def traffic_net() -> nn.Module:
-    """Three convolutions with stride 2 and batch norm, then two linear layers: `[n, 3, 32, 32]` to 43 kinds of traffic signs."""
+def strided(channels: int, classes: int) -> nn.Module:
+    """Three convolutions with stride 2 and batch norm, then two linear layers: `[n, channels, h, w]`, 28×28 or 32×32."""
     layers: list[nn.Module] = []
-    for inside, outside in ((3, 32), (32, 64), (64, 128)):
+    for inside, outside in ((channels, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 256), nn.ReLU(), nn.Linear(256, 43))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 256), nn.ReLU(), nn.Linear(256, classes))
 
 
 def halved_preact() -> nn.Module:

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from common import DATA, HERE
-from nets import halved_preact, traffic_net
-from holdfast.models import lenet5
+from nets import halved_preact, strided
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ def cifar10() -> tuple[Tensor, Tensor]:
 
 
 RECIPES = {
-    "mnist_lenet5_l2": Recipe(lenet5, mnist, 1.5, 2, 5, 4, 0.1, False),
-    "gtsrb_small_linf": Recipe(traffic_net, signs, 4 / 255, torch.inf, 3, 40, 0.1, False),
+    "mnist_strided_l2": Recipe(lambda: strided(1, 10), mnist, 1.5, 2, 5, 4, 0.1, False),
+    "gtsrb_strided_linf": Recipe(lambda: strided(3, 43), signs, 4 / 255, torch.inf, 3, 40, 0.1, False),
     "cifar10_preact24_linf": Recipe(halved_preact, cifar10, 8 / 255, torch.inf, 1, 11, 0.2, True),
 }
 

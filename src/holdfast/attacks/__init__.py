@@ -3,6 +3,7 @@
 from holdfast.attacks.apgd import apgd, apgd_targeted
 from holdfast.attacks.bim import bim, bim_a, bim_b, least_likely
 from holdfast.attacks.carlini_wagner import carlini_wagner
+from holdfast.attacks.cosine import cosine
 from holdfast.attacks.deepfool import deepfool
 from holdfast.attacks.fab import fab, fab_targeted
 from holdfast.attacks.fgsm import fgsm
@@ -17,6 +18,7 @@ __all__ = [
     "bim_a",
     "bim_b",
     "carlini_wagner",
+    "cosine",
     "deepfool",
     "fab",
     "fab_targeted",

@@ -9,6 +9,7 @@ from holdfast.parts.goals import goal
 from holdfast.parts.objectives import objective as named
 from holdfast.parts.rules import Ascend
 from holdfast.parts.schedules import Constant
+from holdfast.parts.starts import Clean, Uniform
 from holdfast.parts.threats import L0
 
 
@@ -44,5 +45,5 @@ def pgd(
         # PGD0 moves each value by 0.15 on average, whatever the count: 30000/255 over the 784 values of MNIST in its authors' code.
         step = 0.15 if isinstance(threat, L0) else 2.5 * threat.radius / max(steps, 1)
     share = step / threat.radius
-    rule = Ascend(named(objective, targeted), Constant(share), random_start)
+    rule = Ascend(named(objective, targeted), Constant(share), Uniform() if random_start else Clean())
     return Attack(goal(targeted), threat, rule, Stop(steps, early), Group(restarts))

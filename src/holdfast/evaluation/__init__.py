@@ -1,7 +1,8 @@
 """Evaluations: plan, run, store, tables."""
 
 from holdfast.evaluation.evaluate import Event, evaluate
-from holdfast.evaluation.plan import CURVE, Budget, Entry, Plan, plan
+from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.plan import CURVE, Budget, Plan, plan
 from holdfast.evaluation.result import Result
 from holdfast.evaluation.store import Store, merge
 from holdfast.evaluation.suites import SUITES

@@ -24,7 +24,8 @@ from holdfast.core.types import Out, Threat
 from holdfast.data import Dataset, from_tensors
 from holdfast.engine import Asker, Outcome, Pieces, Progress, Samples, Setting, admit, clean_answers, run, tune
 from holdfast.engine.snapshot import Snapshots
-from holdfast.evaluation.plan import Budget, Entry, Plan, plan
+from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.plan import Budget, Plan, plan
 from holdfast.evaluation.preflight import preflight
 from holdfast.evaluation.records import clean_table, frame
 from holdfast.evaluation.result import Result
@@ -134,6 +135,8 @@ class _Run:
         correct = torch.from_numpy(clean["correct"].to_numpy().copy())
         standing = correct.clone()
         position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
+        first = torch.from_numpy(clean["margin"].to_numpy().copy())
+        best = first.clone()
         for place, entry in enumerate(self.plan.entries):
             label = entry.label(place)
             facts = self.part.facts(label)
@@ -141,7 +144,10 @@ class _Run:
             if records is None:
                 if self.halt():
                     return
-                records = self._attack(entry, label, out, clean, standing if entry.survivors else correct, int(standing.sum()))
+                todo = entry.chosen(correct, standing, best, first, self.samples.ids, self.setting.seed)
+                records = self._attack(entry, label, out, clean, todo, int(standing.sum()))
+            tried = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)
+            best[tried] = torch.fmax(best[tried], torch.from_numpy(records["margin"].to_numpy().copy()))
             fallen = [position[sample] for sample in records.filter("broken")["sample"].to_list()]
             standing[torch.tensor(fallen, dtype=torch.int64)] = False
             if self.left is not None:

@@ -11,7 +11,8 @@ from holdfast.attacks.short import parse, parse_threat
 from holdfast.core.attack import Attack, Group
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
-from holdfast.evaluation.suites import suite_attacks
+from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.suites import DEFAULT, suite_entries
 
 CURVE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -27,20 +28,6 @@ class Budget:
         for name, value in (("queries", self.queries), ("deadline", self.deadline)):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: a budget must be positive")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One attack of a plan. `survivors`: it is made only on samples that no earlier entry broke; `curve`: it is there for the accuracy
-    against radius."""
-
-    attack: Attack
-    survivors: bool
-    curve: bool = False
-
-    def label(self, place: int) -> str:
-        """A short, unique, file-safe name."""
-        return f"{place:02d}-{'curve-' if self.curve else ''}{self.attack.name}"
 
 
 @dataclass(frozen=True)
@@ -82,11 +69,10 @@ def plan(
                 )
         entries = [Entry(item, survivors=False) for item in own]
     else:
-        suite = suite or "quick-1"
-        entries = [Entry(item, survivors=True) for item in suite_attacks(suite, threat)]
+        entries = suite_entries(suite or DEFAULT, threat)
     if radii:
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
-    return Plan(threat, tuple(entries), suite)
+    return Plan(threat, tuple(entries), None if attacks else suite or DEFAULT)
 
 
 def curve_attack(threat: Threat, radii: tuple[float, ...]) -> Attack:

@@ -12,6 +12,7 @@ from holdfast.core.types import Out, Threat
 from holdfast.engine import NONE, Outcome, Samples
 from holdfast.evaluation.store import CLEAN, SCHEMA
 from holdfast.models import Classifier
+from holdfast.parts.goals import at, best_other
 from holdfast.parts.threats import L0, L1, L2, Linf
 
 _NORMS = (Linf(), L2(), L1(), L0())
@@ -20,9 +21,10 @@ _NORMS = (Linf(), L2(), L1(), L0())
 def clean_table(samples: Samples, out: Out) -> pl.DataFrame:
     """One row per sample: what the model answers to the clean input."""
     confidence, prediction = out.logits.double().softmax(dim=1).max(dim=1)
+    y = samples.y.cpu().long()
     columns = {
-        "sample": samples.ids, "label": samples.y.cpu(), "prediction": prediction, "confidence": confidence,
-        "correct": prediction == samples.y.cpu(),
+        "sample": samples.ids, "label": y, "prediction": prediction, "confidence": confidence,
+        "margin": (best_other(out.logits, y) - at(out.logits, y)).double(), "correct": prediction == y,
     }  # fmt: skip
     return pl.DataFrame({name: column.numpy() for name, column in columns.items()}, schema=CLEAN)
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from holdfast.core.errors import StoreError
 from holdfast.engine.snapshot import write_whole
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample": pl.Int64,  # stable id
     "attack": pl.String,  # label of the plan's entry
@@ -66,6 +66,7 @@ CLEAN: dict[str, pl.DataType | type[pl.DataType]] = {
     "label": pl.Int64,
     "prediction": pl.Int64,
     "confidence": pl.Float64,
+    "margin": pl.Float64,
     "correct": pl.Boolean,
 }
 

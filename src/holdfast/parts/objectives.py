@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -84,6 +84,28 @@ class TargetedDlr(ClassObjective):
 
 
 @dataclass(frozen=True)
+class ProbabilityMargin(ClassObjective):
+    """max_{j≠y} q_j − q_y with q = softmax(z) (Xie et al. 2024, PMA); when targeted q_t − q_y."""
+
+    def __call__(self, out: Out, batch: Batch) -> PerRow:
+        return Margin(self.targeted)(Out(out.logits.softmax(dim=1)), batch)
+
+
+@dataclass(frozen=True)
+class Alternating(ClassObjective):
+    """The siblings of a sample take turns over several objectives, in order."""
+
+    members: tuple[ClassObjective, ...] = ()
+
+    def __call__(self, out: Out, batch: Batch) -> PerRow:
+        values = torch.stack([member(out, batch) for member in self.members], dim=1)
+        return values.gather(1, (batch.group % len(self.members)).unsqueeze(1)).squeeze(1)
+
+    def fitted(self, classes: int) -> Alternating:
+        return replace(self, members=tuple(member.fitted(classes) for member in self.members))
+
+
+@dataclass(frozen=True)
 class Hinge(ClassObjective):
     """min(margin, κ): climbs until the goal holds by `confidence` κ, then is flat (Carlini & Wagner 2017, f6, negated)."""
 
@@ -98,6 +120,7 @@ OBJECTIVES: dict[str, type[ClassObjective]] = {
     "margin": Margin,
     "dlr": Dlr,
     "targeted_dlr": TargetedDlr,
+    "probability": ProbabilityMargin,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from holdfast.core.rows import Named, Rows, per_row
@@ -12,6 +13,7 @@ from holdfast.core.types import Access, Normed, Probe, Rule
 from holdfast.parts.objectives import ClassObjective
 from holdfast.parts.schedules import Schedule
 from holdfast.parts.sources import Source, White
+from holdfast.parts.starts import Clean, Start
 from holdfast.parts.transforms import Transform
 
 
@@ -27,12 +29,12 @@ class AscendState(Rows):
 class Ascend(Rule):
     """p ← Π( p + α r · d ), d the steepest direction of the (transformed) gradient, α r the share α of the row's radius r.
 
-    `random_start`: begin at a random point of the ball instead of the clean input.
+    `start`: where rows begin.
     """
 
     objective: ClassObjective
     schedule: Schedule
-    random_start: bool = False
+    start: Start = Clean()
     transforms: tuple[Transform, ...] = ()
     source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
@@ -40,8 +42,7 @@ class Ascend(Rule):
     requires: ClassVar[tuple[type, ...]] = (Normed,)
 
     def init(self, probe: Probe) -> AscendState:
-        x = probe.batch.x
-        p = probe.threat.random(x, probe.draw, probe.batch.radius) if self.random_start else probe.threat.zero(x)
+        p = self.start(probe, torch.ones_like(probe.step, dtype=torch.bool))
         return AscendState(p, Named({f"{i}": transform.memory(p) for i, transform in enumerate(self.transforms)}))
 
     def step(self, state: Rows, probe: Probe) -> AscendState:
