@@ -42,13 +42,14 @@ def measure(sheet: Sheet, name: str, n: int, steps: int, rounds: int, faster: bo
     outputs: dict[str, Tensor] = {}
 
     def tuned() -> None:
-        pieces = engine.tune(one.model, one.x[:32])
-        outputs["ours, tuned pieces"] = engine.run(attack, one.model, samples, Setting(pieces=pieces)).adversarial
+        choice = engine.choose(one.model, one.x[:32])
+        search = engine.replica(one.model, choice)
+        outputs["ours, replica"] = engine.run(attack, one.model, samples, Setting(pieces=choice.pieces), search=search).adversarial
 
     def default() -> None:
         outputs["ours, default pieces"] = engine.run(attack, one.model, samples, Setting(pieces=Pieces())).adversarial
 
-    calls = {"ours, tuned pieces": tuned, "ours, default pieces": default}
+    calls = {"ours, replica": tuned, "ours, default pieces": default}
     for tool, peer in peers.pgd(one.plain, shape, one.epsilon, step, steps).items():
 
         def theirs(tool: str = tool, peer: peers.Peer = peer) -> None:
