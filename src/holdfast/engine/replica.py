@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, ModelError
-from holdfast.core.types import Model
+from holdfast.core.types import Dual, Model
 from holdfast.engine.pieces import Pieces
 
 Form = Literal["own", "frozen", "folded"]
@@ -60,11 +60,12 @@ class Choice:
         return cls(**{**stored, "pieces": Pieces(**stored["pieces"])})
 
     def suited(self, attack: Attack) -> Self:
-        """The choice for one attack: only a search that ends at its first success runs in low precision.
+        """The choice for one attack: low precision only where a row ends at its first success, and goes on past it when that is refused.
 
-        The smallest change that fools lies on the boundary, and the boundary of low precision is another one.
+        Not for the smallest change, nor for rules that step onto the boundary (they require `Dual`): that of low precision is another one.
         """
-        return self if attack.keep == "first" and attack.stop.early else replace(self, dtype=None)
+        onto_boundary = Dual in attack.rule.requires
+        return self if attack.keep == "first" and attack.stop.early and not onto_boundary else replace(self, dtype=None)
 
 
 def replica(model: Model, choice: Choice) -> Model:
