@@ -16,6 +16,7 @@ from holdfast import L2, Classifier, ConfigError, Linf, ModelError, attacks, eva
 from holdfast.engine import Choice, Pieces, Samples, Setting, choose, replica, run
 from holdfast.engine.agree import agree, ask
 from holdfast.models import preact_resnet18
+from holdfast.report.provenance import provenance
 
 SIDE = 8
 
@@ -139,7 +140,7 @@ def test_an_evaluation_searches_on_what_was_chosen(make: Callable[[], nn.Module]
     result = evaluate(model, (samples.x, samples.y), threat, attacks=plan, out=tmp_path / "replica")
     own = evaluate(model, (samples.x, samples.y), threat, attacks=plan, out=tmp_path / "own", replica=False)
     assert own.manifest["once"]["choice"]["form"] == "own"
-    assert result.manifest["once"]["choice"]["why"]
+    assert ("What the search asked", result.manifest["once"]["choice"]["why"]) in provenance(result)
     broken = torch.from_numpy(result.standing.sort("sample")["robust"].to_numpy().copy()).logical_not()
     assert refused_by(net, torch.from_numpy(result.adversarial.copy()), broken, samples.y) == 0
     assert abs(result.robust_accuracy - own.robust_accuracy) <= 1.01 / len(samples)
