@@ -227,6 +227,13 @@ def test_a_net_without_gradients_is_timed_all_the_same() -> None:
     assert choose(Classifier(lambda x: net(x.detach()), 5), samples.x).pieces.rows >= 32
 
 
+def test_a_net_that_answers_nan_is_asked_itself() -> None:
+    net, _, samples = problem(group_norm)
+    with torch.no_grad():
+        net[-1].bias.fill_(torch.nan)  # type: ignore[index, union-attr]
+    assert choose(wrapped(net), samples.x).form == "own"
+
+
 def test_agreement_is_as_exact_as_the_precision() -> None:
     _, model, samples = problem(batch_norm)
     own = ask(model, samples.x, True)
