@@ -1,7 +1,7 @@
 """Claim: stopping each input at its first success makes PGD-100 far faster where most break, and costs nothing where few do.
 
 PGD-100, L∞ 0.3, step 2.5 ε/100, random start, the first 2000 MNIST test images; against torchattacks.PGD, foolbox
-LinfPGD and ART, each at the fastest of three batch sizes. Ours with `engine.tune`d pieces, the tuning within the time,
+LinfPGD and ART, each at the fastest of three batch sizes. Ours on the replica that `engine.choose` picks, the picking within the time,
 and with default pieces; clean asks included.
 Bar: (a) mnist_lenet5_clean: at least 5 × faster than the fastest peer, robust accuracy no higher than the lowest; (b)
 mnist_lenet5_adv: at most 1.1 × its time. Robust accuracy is judged by the plain net on each tool's outputs; in (b) the random start decides
@@ -41,14 +41,15 @@ def measure(sheet: Sheet, name: str, n: int, steps: int, rounds: int, faster: bo
     samples = Samples.of(one.x, one.y)
     outputs: dict[str, Tensor] = {}
 
-    def tuned() -> None:
-        pieces = engine.tune(one.model, one.x[:32])
-        outputs["ours, tuned pieces"] = engine.run(attack, one.model, samples, Setting(pieces=pieces)).adversarial
+    def quick() -> None:
+        choice = engine.choose(one.model, one.x[:32])
+        search = engine.replica(one.model, choice)
+        outputs["ours, replica"] = engine.run(attack, one.model, samples, Setting(pieces=choice.pieces), search=search).adversarial
 
     def default() -> None:
         outputs["ours, default pieces"] = engine.run(attack, one.model, samples, Setting(pieces=Pieces())).adversarial
 
-    calls = {"ours, tuned pieces": tuned, "ours, default pieces": default}
+    calls = {"ours, replica": quick, "ours, default pieces": default}
     for tool, peer in peers.pgd(one.plain, shape, one.epsilon, step, steps).items():
 
         def theirs(tool: str = tool, peer: peers.Peer = peer) -> None:

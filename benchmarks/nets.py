@@ -1,8 +1,8 @@
-"""Small nets that the references are made on and the catalogue does not have."""
+"""Small nets that benchmarks are made on and the catalogue does not have."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from holdfast.models import preact_resnet18
 
@@ -20,3 +20,45 @@ def halved_preact() -> nn.Module:
     net = preact_resnet18(width=24)
     net.conv1 = nn.Conv2d(3, 24, 3, stride=2, padding=1, bias=False)
     return net
+
+
+def group_norm_net() -> nn.Module:
+    """Three convolutions with group norm."""
+    layers: list[nn.Module] = []
+    for inside, outside in ((3, 16), (16, 32), (32, 32)):
+        layers += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.GroupNorm(4, outside), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 10))
+
+
+def hooked_net() -> nn.Module:
+    """Convolutions with batch norm whose answers a hook changes, as pruning and steering do."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * 49, 10),
+    )  # fmt: skip
+    net[1].register_forward_hook(lambda module, given, answer: answer * 1.5 - 0.2)
+    return net
+
+
+class AttentionNet(nn.Module):
+    """The rows of an image `[n, 3, 32, 32]` as 32 tokens of a transformer layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(96, 64)
+        self.layer = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.embed(x.transpose(1, 2).flatten(2))).mean(dim=1))
+
+
+class LstmNet(nn.Module):
+    """The rows of an image `[n, 3, 32, 32]` read one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.LSTM(96, 64, batch_first=True), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.transpose(1, 2).flatten(2))[0][:, -1])

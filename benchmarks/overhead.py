@@ -1,7 +1,7 @@
 """Claim: the engine costs at most 10 % over a bare hand-written PGD-40 loop on a small net, 5 % on a ResNet-18.
 
 Bar: ratio ≤ 1.10 (LeNet-5) and ≤ 1.05 (PreAct-ResNet-18, width 64), with the same piece size and memory layout in both,
-once with the whole batch as one piece and once with the pieces that `engine.tune` chooses. Both sides take the same
+once with the whole batch as one piece and once with the pieces that `engine.choose` chooses. Both sides take the same
 number of forwards and backwards: 40 of each, then law 4's asks (every row once more, and what fooled once more after
 8-bit rounding). Clean answers are outside both.
 Command: scripts/bench overhead        (CPU)
@@ -52,7 +52,7 @@ def compare(sheet: Sheet, name: str, net: nn.Module, x: Tensor, y: Tensor, epsil
     # A clean error is no row of the attack; the bare loop leaves it out as well.
     right = (clean.logits.argmax(dim=1) == y.cpu()).nonzero().squeeze(1).to(x.device)
     bare_x, bare_y = x[right], y[right]
-    settings = {"one piece": Pieces(len(x)), "tuned": engine.tune(model, x[:32])}
+    settings = {"one piece": Pieces(len(x)), "tuned": engine.choose(model, x[:32], copies=False).pieces}
     outcomes: dict[str, engine.Outcome] = {}
     asked: dict[str, int] = {}
 

@@ -43,6 +43,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; where the w
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="The model draws random numbers: verify each claim by many asks.")]
 Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
 SlotCount = Annotated[int | None, typer.Option(min=1, help="Rows in flight at once.")]
+Replica = Annotated[
+    bool, typer.Option("--replica/--no-replica", help="Search on a faster copy of the model; claims are put to the model itself.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
 
 
@@ -92,6 +95,7 @@ def evaluate_command(
     stochastic: Stochastic = False,
     seed: Seed = 0,
     slots: SlotCount = None,
+    replica: Replica = True,
     queries: Annotated[int | None, typer.Option(min=1, help="Forwards that one sample may cost.")] = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds after which the run pauses.")] = None,
     shard: Annotated[str, typer.Option(help="i/k: every k-th sample from the i-th, for several machines.")] = "0/1",
@@ -107,7 +111,7 @@ def evaluate_command(
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
             net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, out=out, seed=seed, slots=slots,
-            budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
+            replica=replica, budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
         )  # fmt: skip
     _conclude(result, as_json, fail_under, interrupt, report or out / "report.html")
 
@@ -131,6 +135,7 @@ def attack(
     stochastic: Stochastic = False,
     seed: Seed = 0,
     slots: SlotCount = None,
+    replica: Replica = True,
     as_json: Json = False,
 ) -> None:
     """Make adversarial examples with one attack; a killed run goes on when called again."""
@@ -138,7 +143,9 @@ def attack(
     net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
-        result = evaluate(net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, watch=show, halt=interrupt)
+        result = evaluate(
+            net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, replica=replica, watch=show, halt=interrupt
+        )
     _conclude(result, as_json, None, interrupt, out / "report.html")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from conformance.bench import case, convolutional
 from holdfast import attacks
 from holdfast.core.attack import Attack
-from holdfast.engine import Pieces, Samples, Setting, run, tune
+from holdfast.engine import Pieces, Samples, Setting, choose, run
 from holdfast.models import Classifier
 
 EVERY = pytest.mark.parametrize(
@@ -80,22 +80,22 @@ class Greedy(nn.Module):
         return self.body(x)
 
 
-def test_tuning_asks_a_greedy_net_too() -> None:
+def test_choosing_asks_a_greedy_net_too() -> None:
     x = torch.rand(4, 2, 4, 4)
     kept = x.clone()
     for gradient in (True, False):
-        assert tune(Classifier(Greedy().eval(), 5), x, gradient, (8, 16)).rows in (8, 16)
+        assert "otherwise" not in choose(Classifier(Greedy().eval(), 5), x, gradient).why
     assert torch.equal(x, kept)
 
 
-def test_a_net_that_insists_on_contiguous_rows_is_tuned_without_channels_last() -> None:
+def test_a_net_that_insists_on_contiguous_rows_is_asked_without_channels_last() -> None:
     body = convolutional()
 
     class View(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return body(x.view(-1).view(len(x), 2, 4, 4))
 
-    assert tune(Classifier(View().eval(), 5, device="cpu"), torch.rand(4, 2, 4, 4), sizes=(8, 16)).layout == "contiguous"
+    assert choose(Classifier(View().eval(), 5, device="cpu"), torch.rand(4, 2, 4, 4)).pieces.layout == "contiguous"
 
 
 def generators() -> tuple[Tensor, object, object]:
@@ -110,7 +110,7 @@ def test_the_generators(attack: Attack) -> None:
     model = Classifier(net, 5, stochastic=True)
     before = generators()
     run(attack, model, some.samples)
-    tune(model, some.samples.x, sizes=(8,))
+    choose(model, some.samples.x)
     after = generators()
     assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
 

@@ -1,8 +1,10 @@
 """The one loop that carries out every attack."""
 
+from holdfast.engine.choose import choose
 from holdfast.engine.outcome import NONE, Found, Outcome
 from holdfast.engine.perturb import perturb
-from holdfast.engine.pieces import Asker, Pieces, tune
+from holdfast.engine.pieces import Asker, Pieces
+from holdfast.engine.replica import Choice, replica
 from holdfast.engine.run import run
 from holdfast.engine.samples import Samples, clean_answers
 from holdfast.engine.setting import Progress, Setting, admit
@@ -11,6 +13,7 @@ from holdfast.engine.single import attack
 __all__ = [
     "NONE",
     "Asker",
+    "Choice",
     "Found",
     "Outcome",
     "Pieces",
@@ -19,8 +22,9 @@ __all__ = [
     "Setting",
     "admit",
     "attack",
+    "choose",
     "clean_answers",
     "perturb",
+    "replica",
     "run",
-    "tune",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -12,8 +11,6 @@ from torch import Tensor
 
 from holdfast.core.errors import ConfigError, ModelError
 from holdfast.core.rows import Rows
-from holdfast.core.types import Model
-from holdfast.engine.noise import kept_generators
 
 Layout = Literal["contiguous", "channels_last"]
 R = TypeVar("R", bound=Rows)
@@ -86,66 +83,3 @@ class Asker:
             self.backwards += backwards * filled
             start = rows.stop
         return parts[0].cat(*parts[1:])
-
-
-def tune(model: Model, x: Tensor, gradient: bool = True, sizes: tuple[int, ...] = ()) -> Pieces:
-    """The piece size and layout with the most rows a second on this model and machine, timed on copies of `x` `[n, ...]`.
-
-    A layout that the model refuses or answers otherwise (beyond float rounding) is left out; sizes grow until they stop paying.
-    """
-    sizes = sizes or ((32, 64, 128, 256, 512) if x.device.type == "cpu" else (256, 512, 1024, 2048, 4096, 8192))
-    with kept_generators(model.device):
-        return _fastest(model, x, gradient, sizes)
-
-
-def _fastest(model: Model, x: Tensor, gradient: bool, sizes: tuple[int, ...]) -> Pieces:
-    layouts: tuple[Layout, ...] = ("contiguous", "channels_last") if x.ndim == 4 else ("contiguous",)
-    try:
-        reference = _ask(model, x[:32], gradient)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        return Pieces(max(1, len(x[:32]) // 2))
-    best, best_rate = Pieces(min(sizes)), 0.0
-    for layout in layouts:
-        previous = 0.0
-        for rows in sizes:
-            pieces = Pieces(rows, layout)
-            batch = pieces.arrange(x.repeat(-(-rows // len(x)), *[1] * (x.ndim - 1))[:rows])
-            try:
-                if rows == min(sizes) and not torch.allclose(
-                    _ask(model, pieces.arrange(x[:32]), gradient), reference, rtol=1e-3, atol=1e-4
-                ):
-                    break
-                rate = _rate(model, batch, gradient)
-            except RuntimeError:
-                break
-            if rate > best_rate * 1.02:
-                best, best_rate = pieces, rate
-            if rate < previous * 0.9 or rows / rate > 2.0:
-                break
-            previous = max(previous, rate)
-    return best
-
-
-def _rate(model: Model, batch: Tensor, gradient: bool) -> float:
-    """Rows a second: the better of two timings after one warm-up."""
-    seconds = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        _ask(model, batch, gradient)
-        if batch.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return len(batch) / min(seconds[1:])
-
-
-def _ask(model: Model, x: Tensor, gradient: bool) -> Tensor:
-    if not gradient:
-        with torch.no_grad():
-            return model(x.clone()).logits
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = model(x.clone()).logits
-    torch.autograd.grad(logits.sum(), x)
-    return logits.detach()

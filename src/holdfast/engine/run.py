@@ -40,6 +40,7 @@ def run(
     samples: Samples,
     setting: Setting = Setting(),
     *,
+    search: Model | None = None,
     clean: Out | None = None,
     todo: Tensor | None = None,
     queries: Tensor | None = None,
@@ -50,7 +51,8 @@ def run(
 ) -> Outcome:
     """Attack every sample, or those at positions `todo`, and say what was found.
 
-    `clean`: the model's answers to the clean samples, asked here when None; `queries` `[n]`: forwards that each sample may still
+    `search`: what is asked in the search, the model itself when None: a faster stand-in may look for claims, only the model confirms
+    them; `clean`: the model's answers to the clean samples, asked here when None; `queries` `[n]`: forwards that each sample may still
     cost; `adversarial` `[n, ...]`: where verified examples are written (it holds the clean inputs elsewhere); `snapshot`: a file that lets
     the same call go on after a kill; `halt` is asked between steps, and a halted run is not `complete`.
 
@@ -58,7 +60,7 @@ def run(
     """
     # Only the probe asks for gradients: inputs that require one must not drag a graph from step to step.
     with kept_generators(model.device), torch.inference_mode(False), torch.no_grad():
-        return _Run(attack, model, samples, setting, clean, todo, queries, adversarial, snapshot).go(halt, watch)
+        return _Run(attack, model, search or model, samples, setting, clean, todo, queries, adversarial, snapshot).go(halt, watch)
 
 
 class _Run:
@@ -66,6 +68,7 @@ class _Run:
         self,
         attack: Attack,
         model: Model,
+        search: Model,
         samples: Samples,
         given: Setting,
         clean: Out | None,
@@ -83,7 +86,7 @@ class _Run:
         self.clean_cost = 1 if clean is None else 0
         samples.check_labels(model.classes)
         self.attack = attack = attack.fitted(model.classes)
-        self.probe = EngineProbe(model, attack, self.asker, setting.seed)
+        self.probe = EngineProbe(search, attack, self.asker, setting.seed)
         self.verify = Verifier(model, attack.goal, self.probe.threat, setting.verdict, self.asker, setting.seed)
         everything = torch.arange(len(samples)) if todo is None else todo.cpu()
         self.wrong = torch.zeros(len(samples), dtype=torch.bool)

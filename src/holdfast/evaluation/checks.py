@@ -46,7 +46,7 @@ def _confirmed(result: Result) -> Check:
     evidence = f"{refused} of {refused + claims} claims were refused by the model itself"
     if refused <= 0.01 * (refused + claims):
         return Check("confirmed", "pass", evidence)
-    remedy = "the model's answers vary with batch or precision: evaluate in float32, or declare it stochastic"
+    remedy = "the model's answers vary with batch or precision: evaluate in float32, search without a replica, or declare it stochastic"
     return Check("confirmed", "warn", evidence, remedy)
 
 

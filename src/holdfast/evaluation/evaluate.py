@@ -20,9 +20,9 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, InputError
-from holdfast.core.types import Out, Threat
+from holdfast.core.types import Access, Model, Out, Threat
 from holdfast.data import Dataset, from_tensors
-from holdfast.engine import Asker, Outcome, Pieces, Progress, Samples, Setting, admit, clean_answers, run, tune
+from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, replica, run
 from holdfast.engine.snapshot import Snapshots
 from holdfast.evaluation.entry import Entry
 from holdfast.evaluation.plan import Budget, Plan, plan
@@ -59,6 +59,7 @@ def evaluate(
     slots: int | None = None,
     harvest: int | None = None,
     pieces: Pieces | None = None,
+    replica: bool = True,
     budget: Budget = Budget(),
     shard: tuple[int, int] = (0, 1),
     watch: Callable[[Event], None] = lambda event: None,
@@ -69,7 +70,9 @@ def evaluate(
     `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do
     (`Linf(8 / 255)`, or "linf:8/255");
     `suite`: a named plan (`quick-1`), or `attacks` of your own; `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
-    temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `shard`: (i, k) takes every
+    temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
+    is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
+    put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every
     k-th sample from the i-th; `halt` is asked between steps; a halted run is resumable.
 
     Raises ConfigError, InputError, ModelError or StoreError, each with what to do.
@@ -96,17 +99,20 @@ def evaluate(
     preflight(model, dataset.x)
     store = Store(Path(tempfile.mkdtemp(prefix="holdfast-") if out is None else out))
     identity = describe(model, dataset, todo, seed, count, budget)
+    chosen = Choice(pieces=pieces or Pieces(), why="the model itself, in the pieces that the caller gave")
     if not (store.path / "manifest.json").exists() and pieces is None:
         first = model.bounds.intake(dataset.x[:32], model.dtype, model.device)
-        pieces = tune(model, first)
-    manifest = store.open(identity, {"pieces": asdict(pieces or Pieces()), "made": environment()})
-    setting = Setting(seed, slots, harvest, Pieces(**manifest["once"]["pieces"]))
+        gradient = any(entry.attack.rule.needs is Access.GRADIENT for entry in todo.entries)
+        chosen = choose(model, first, gradient, copies=replica)
+    manifest = store.open(identity, {"choice": asdict(chosen), "made": environment()})
+    choice = Choice.read(manifest["once"]["choice"])
+    setting = Setting(seed, slots, harvest, choice.pieces)
     part = store.shard(index, count)
     with part.lock():
         mine = dataset.shard(index, count)
         if len(mine) == 0:
             raise InputError(f"shard {index}/{count} of {len(dataset)} samples is empty: use fewer shards")
-        _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, setting, part, budget, watch, halt).go()
+        _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, choice, setting, part, budget, watch, halt).go()
     result = Result(store.path)
     if out is None:
         weakref.finalize(result, shutil.rmtree, store.path, ignore_errors=True)
@@ -115,10 +121,12 @@ def evaluate(
 
 class _Run:
     def __init__(
-        self, model: Classifier, samples: Samples, todo: Plan, setting: Setting, part: Part, budget: Budget,
+        self, model: Classifier, samples: Samples, todo: Plan, choice: Choice, setting: Setting, part: Part, budget: Budget,
         watch: Callable[[Event], None], halt: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.model, self.samples, self.plan, self.setting, self.part, self.watch = model, samples, todo, setting, part, watch
+        self.choice = choice
+        self.searches: dict[Choice, Model] = {}
         end = None if budget.deadline is None else time.monotonic() + budget.deadline
         self.halt = lambda: halt() or (end is not None and time.monotonic() >= end)
         n = len(samples)
@@ -189,8 +197,9 @@ class _Run:
             self.watch(Event(label, str(entry.attack), progress, standing, n))
 
         outcome = run(
-            entry.attack, self.model, self.samples, self.setting, clean=out, todo=todo.nonzero().squeeze(1), queries=self.left,
-            adversarial=array, snapshot=self.part.file(label, "snapshot"), halt=self.halt, watch=told,
+            entry.attack, self.model, self.samples, self.setting, search=self._search(entry.attack), clean=out,
+            todo=todo.nonzero().squeeze(1), queries=self.left, adversarial=array, snapshot=self.part.file(label, "snapshot"),
+            halt=self.halt, watch=told,
         )  # fmt: skip
         records = frame(label, outcome, self.samples, self.model, self.plan.threat, clean, todo)
         if scratch:
@@ -202,6 +211,13 @@ class _Run:
             self.part.file(label, "snapshot").unlink(missing_ok=True)
             (self.part.path / f"{label}.scratch.npy").unlink(missing_ok=True)
         return records
+
+    def _search(self, attack: Attack) -> Model:
+        """What an attack's search asks, made when it is first needed."""
+        choice = self.choice.suited(attack)
+        if choice not in self.searches:
+            self.searches[choice] = replica(self.model, choice)
+        return self.searches[choice]
 
     def _pictures(self, broken: int = 18, kept: int = 6) -> None:
         """Keep the clean inputs of a few broken samples, spread over the labels, and of a few that withstood."""

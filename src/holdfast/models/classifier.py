@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -47,7 +48,8 @@ class Classifier:
         low, high = (_numbers(side, "bounds") for side in bounds)
         if any(not a < b for a, b in _pairs(low, high)):
             raise ConfigError(f"bounds={bounds}: low must lie below high")
-        self.net, self.access, self.stochastic = net, access, stochastic
+        self.net: Callable[[Tensor], Tensor] = net
+        self.access, self.stochastic = access, stochastic
         self.bounds = Bounds(low, high)
         self.mean = None if mean is None else _numbers(mean, "mean")
         self.std = None if std is None else _numbers(std, "std")
@@ -94,6 +96,12 @@ class Classifier:
         if self._classes is None:
             raise ConfigError("the number of classes is not known yet: give Classifier(classes=...) or ask the model once")
         return self._classes
+
+    def around(self, net: nn.Module) -> Classifier:
+        """The same range, normalisation, classes and precision of answers around another module."""
+        other = copy.copy(self)
+        other.net = net
+        return other
 
     def fit_classes(self, x: Tensor) -> None:
         """Learn the number of classes from the answer to one input, and check that the net takes such inputs at all."""

@@ -29,7 +29,7 @@ def provenance(result: Result) -> list[tuple[str, str]]:
         ("Data", f"{data['name']}; {data['samples']:,} samples"),
         ("Data fingerprint", data["fingerprint"]),
         ("Shards", f"{len(result.parts)} of {shards}"),
-        ("How the model was asked", _words(once["pieces"])),
+        ("What the search asked", once["choice"]["why"]),
         ("Made with", _words(once["made"])),
         ("Schema", str(manifest["schema"])),
     ]
