@@ -11,7 +11,7 @@ from holdfast.attacks.short import parse, parse_threat
 from holdfast.core.attack import Attack, Group
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
-from holdfast.evaluation.suites import suite_attacks
+from holdfast.evaluation.suites import suite_attacks, suite_name
 
 CURVE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -82,7 +82,7 @@ def plan(
                 )
         entries = [Entry(item, survivors=False) for item in own]
     else:
-        suite = suite or "quick-1"
+        suite = suite_name(suite or "quick-1")
         entries = [Entry(item, survivors=True) for item in suite_attacks(suite, threat)]
     if radii:
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
