@@ -155,8 +155,9 @@ def apgd(
 
     Raises ConfigError for a radius that is not positive and finite, no steps, no asks, or an unknown objective.
     Source: Croce & Hein 2020, section 3 and algorithm 1; DLR eq. 6.
-    Differs from the authors' code: the gradient at the last point, which they compute and do not use, is not asked for; in L1 the
-    step moves the largest few values (SLIDE) where Croce & Hein 2021 adapt their number.
+    Differs from the authors' code: the gradient at the last point, which they compute and do not use, is not asked for; the first
+    checkpoint counts rises alone, where theirs compares the first loss with 0; with `eot` the mean over the draws is judged, where
+    theirs judges by the last draw; in L1 the step moves the largest few values (SLIDE) where Croce & Hein 2021 adapt their number.
 
     >>> str(apgd(8 / 255, objective="dlr"))
     "apgd(8/255, objective='dlr')"

@@ -115,7 +115,7 @@ def fab(threat: Threat | float = L2(math.inf), steps: int = 100, restarts: int =
     Raises ConfigError for no steps, a negative radius, or restarts without a radius.
     Source: Croce & Hein 2020, algorithm 1; α ≤ 0.1, η = 1.05, β = 0.9.
     Differs from the paper: no final search along the segment to the clean input; restarts begin halfway to the radius, as in the authors'
-    later code.
+    later code; the point that was drawn back counts too.
 
     >>> fab().keep, fab(8 / 255).keep
     ('smallest', 'first')

@@ -211,7 +211,7 @@ def square(
     Raises ConfigError for a radius that is not positive and finite, no steps, a share outside (0, 1] or an empty horizon.
     Source: Andriushchenko et al. 2020, algorithms 1 to 3.
     Differs from the authors' code: each input has squares of its own; a square may touch the last row and column; the first point is
-    among the steps.
+    among the steps; a tie is no success.
 
     >>> str(square(8 / 255, steps=1000))
     'square(8/255, steps=1000)'
