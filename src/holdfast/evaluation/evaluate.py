@@ -68,8 +68,8 @@ def evaluate(
     `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do
     (`Linf(8 / 255)`, or "linf:8/255");
     `suite`: a named plan (`quick-1`, `autoattack`), or `attacks` of your own; `radii`: a grid for the accuracy against radius;
-    `out`: the run's folder (a temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `shard`: (i, k) takes every
-    k-th sample from the i-th; `halt` is asked between steps; a halted run is resumable.
+    `out`: the run's folder (a temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing;
+    `shard`: (i, k) takes every k-th sample from the i-th; `halt` is asked between steps; a halted run is resumable.
 
     Raises ConfigError, InputError, ModelError or StoreError, each with what to do.
 
