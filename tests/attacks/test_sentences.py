@@ -31,7 +31,7 @@ def test_at_least_one_step_is_needed(make, steps):
     lambda: deepfool(steps=0), lambda: carlini_wagner(steps=0), lambda: carlini_wagner(searches=0), lambda: carlini_wagner(rate=0.0),
     lambda: carlini_wagner(confidence=-1.0), lambda: carlini_wagner(initial=0.0), lambda: pgd(0.1, step=0.0), lambda: pgd(0.1, step=-1.0),
     lambda: pgd(0.1, restarts=0), lambda: pgd(0.1, objective="loss"), lambda: apgd(L0(3.0)), lambda: carlini_wagner(Linf(1.0)),
-    lambda: pgd(0.1, objective="targeted_dlr"),
+    lambda: pgd(0.1, objective="targeted_dlr"), lambda: apgd(0.1, eot=0), lambda: apgd(0.1, eot=-3),
 ])  # fmt: skip
 def test_what_cannot_be_meant_is_refused(make):
     with pytest.raises(ConfigError):
@@ -41,7 +41,8 @@ def test_what_cannot_be_meant_is_refused(make):
 @pytest.mark.parametrize("attack", [
     fgsm(8 / 255), fgsm(L2(0.5), targeted=True), bim(0.3, steps=7), bim_a(0.3), bim_b(0.3, step=0.01), least_likely(16 / 255, steps=5),
     pgd(L1(12.0), steps=20, restarts=3), pgd(0.1, early=False, random_start=False), mi_fgsm(0.1, decay=0.9), apgd(8 / 255, objective="dlr"),
-    apgd_targeted(L2(0.5), rivals=3), deepfool(), deepfool(Linf(math.inf), overshoot=0.1), carlini_wagner(confidence=5.0, targeted=True),
+    apgd(8 / 255, eot=20), apgd_targeted(L2(0.5), rivals=3), deepfool(), deepfool(Linf(math.inf), overshoot=0.1),
+    carlini_wagner(confidence=5.0, targeted=True),
 ], ids=str)  # fmt: skip
 def test_what_prints_reads_back_as_the_same_attack(attack):
     again = parse(str(attack))

@@ -21,6 +21,7 @@ SMALL: dict[str, list[Attack]] = {
         attacks.apgd(0.1, steps=8, restarts=2),
         attacks.apgd(L2(0.25), steps=8, objective="dlr", early=False),
         attacks.apgd(L1(0.6), steps=6, targeted=True),
+        attacks.apgd(0.1, steps=4, eot=3),
     ],
     "apgd_targeted": [attacks.apgd_targeted(0.08, steps=5, rivals=2, restarts=2)],
     "bim": [attacks.bim(0.1, steps=5, targeted=True)],
@@ -38,7 +39,7 @@ SMALL: dict[str, list[Attack]] = {
         attacks.pgd(L1(0.6), steps=6, early=False),
         attacks.pgd(L0(2), steps=6),
     ],
-    "square": [attacks.square(0.1, steps=15, restarts=2), attacks.square(L2(0.4), steps=15, targeted=True)],
+    "square": [attacks.square(0.1, steps=15, restarts=2), attacks.square(L2(0.4), steps=15, targeted=True, horizon=10000)],
 }
 DEFAULTS: dict[str, Any] = {"threat": 0.1, "steps": 6, "searches": 2}
 

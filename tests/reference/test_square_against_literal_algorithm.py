@@ -95,10 +95,9 @@ def test_l2_moves_norm_from_one_square_to_a_bump_in_another():
             draw = Draw(keys[i : i + 1], torch.tensor([t]))
             length = max(3, round(math.sqrt(share(t - 1, steps) * SIDE * SIDE)))
             length = min(SIDE, length + (length % 2 == 0))
-            r1, c1, r2, c2 = (
-                int(draw.integer(name, (1,), SIDE - length + 1)) for name in ("square row", "square column", "other row", "other column")
-            )
-            turned, signs = int(draw.integer("turned", (1, 1), 2)), draw.sign("sign", (2, 1, 1), torch.float64)[0]
+            words = draw.bits("square", 7)[0].tolist()
+            r1, c1, r2, c2 = (word * (SIDE - length + 1) >> 32 for word in words[:4])
+            turned, signs = words[4] % 2, torch.tensor(words[5:], dtype=torch.float64).reshape(2, 1, 1) % 2 * 2 - 1
             delta = best - x[i]
             first, second = torch.zeros(SIDE, SIDE, dtype=torch.bool), torch.zeros(SIDE, SIDE, dtype=torch.bool)
             first[r1 : r1 + length, c1 : c1 + length] = True

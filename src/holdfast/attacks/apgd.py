@@ -16,6 +16,7 @@ from holdfast.core.types import Access, Normed, Probe, Rule, Threat
 from holdfast.parts.goals import Untargeted, goal
 from holdfast.parts.objectives import ClassObjective, TargetedDlr
 from holdfast.parts.objectives import objective as named
+from holdfast.parts.sources import Source, White, source
 from holdfast.parts.threats import L2, Linf
 
 
@@ -65,6 +66,7 @@ class Apgd(Rule):
     objective: ClassObjective
     rho: float = 0.75
     momentum: float = 0.75
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = ApgdState
     requires: ClassVar[tuple[type, ...]] = (Normed,)
@@ -81,7 +83,7 @@ class Apgd(Rule):
     def step(self, state: Rows, probe: Probe) -> ApgdState:
         assert isinstance(state, ApgdState) and isinstance(probe.threat, Normed)
         threat, batch = probe.threat, probe.batch
-        _, value, g = probe.grad(state.p, self.objective)
+        _, value, g = self.source(probe, state.p, self.objective)
         better = value > state.value
         wide = per_row(better, g)
         best, gradient = torch.where(wide, state.p, state.best), torch.where(wide, g, state.gradient)
@@ -110,21 +112,24 @@ class Apgd(Rule):
         assert isinstance(state, ApgdState)
         return state.p
 
+    def price(self) -> int:
+        return self.source.asks()
+
     def fitted(self, classes: int) -> Apgd:
         return replace(self, objective=self.objective.fitted(classes))
 
 
-def on_sphere(probe: Probe) -> Tensor:
-    """A random point on the sphere: uniform noise scaled to the radius for L∞, a normal direction for L2."""
-    threat, x = probe.threat, probe.batch.x
-    shape, radius = tuple(x.shape[1:]), per_row(probe.batch.radius.to(x.dtype), x)
+def on_sphere(probe: Probe, share: float = 1.0) -> Tensor:
+    """A random point on the sphere of `share` of the radius: uniform noise scaled to it for L∞, a normal direction for L2."""
+    threat, x, radius = probe.threat, probe.batch.x, share * probe.batch.radius
+    shape, length = tuple(x.shape[1:]), per_row(radius.to(x.dtype), x)
     if isinstance(threat, Linf):
         noise = 2 * probe.draw.uniform("start", shape, x.dtype) - 1
-        return threat.project(x, radius * noise / per_row(noise.abs().flatten(1).amax(dim=1), noise), probe.batch.radius)
+        return threat.project(x, length * noise / per_row(noise.abs().flatten(1).amax(dim=1), noise), radius)
     if isinstance(threat, L2):
         noise = probe.draw.normal("start", shape, x.dtype)
-        return threat.project(x, radius * threat.steepest(noise), probe.batch.radius)
-    return threat.random(x, probe.draw, probe.batch.radius)
+        return threat.project(x, length * threat.steepest(noise), radius)
+    return threat.random(x, probe.draw, radius)
 
 
 _PAPER = "Croce & Hein 2020, arXiv:2003.01690"
@@ -139,23 +144,25 @@ def apgd(
     targeted: bool = False,
     rho: float = 0.75,
     early: bool = True,
+    eot: int = 1,
 ) -> Attack:
     """Auto-PGD: ascent with momentum whose step size is halved by each input's own progress, from a random point on the sphere.
 
     z = Π(x_t + η d(∇J(x_t)));  x_{t+1} = Π(x_t + ¾ (z − x_t) + ¼ (x_t − x_{t−1}));  η from 2ε, halved at checkpoints.
 
     Inputs `[n, ...]` in the model's range; `objective`: `ce`, `dlr` (three classes or more; with two it is the margin) or `margin`;
-    `restarts` are tried one after the other until one succeeds.
+    `restarts` are tried one after the other until one succeeds; `eot`: asks of a stochastic model whose mean is climbed, at each step.
 
-    Raises ConfigError for a radius that is not positive and finite, no steps, or an unknown objective.
+    Raises ConfigError for a radius that is not positive and finite, no steps, no asks, or an unknown objective.
     Source: Croce & Hein 2020, section 3 and algorithm 1; DLR eq. 6.
-    Differs from the authors' code: the gradient at the last point, which they compute and do not use, is not asked for; in L1 the
-    step moves the largest few values (SLIDE) where Croce & Hein 2021 adapt their number.
+    Differs from the authors' code: the gradient at the last point, which they compute and do not use, is not asked for; the first
+    checkpoint counts rises alone, where theirs compares the first loss with 0; with `eot` the mean over the draws is judged, where
+    theirs judges by the last draw; in L1 the step moves the largest few values (SLIDE) where Croce & Hein 2021 adapt their number.
 
     >>> str(apgd(8 / 255, objective="dlr"))
     "apgd(8/255, objective='dlr')"
     """
-    rule = Apgd(named(objective, targeted), rho)
+    rule = Apgd(named(objective, targeted), rho, source=source(eot))
     return Attack(goal(targeted), bounded(threat, "apgd"), rule, Stop(steps, early), Group(restarts))
 
 

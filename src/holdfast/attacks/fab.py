@@ -17,6 +17,7 @@ from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Dual, PerRow, Probe, Rule, Threat
 from holdfast.parts.goals import Untargeted, at
 from holdfast.parts.objectives import Margin
+from holdfast.parts.sources import Source, White
 from holdfast.parts.threats import L2
 
 
@@ -39,27 +40,31 @@ class Fab(Rule):
     most: float = 0.1
     eta: float = 1.05
     beta: float = 0.9
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = FabState
     requires: ClassVar[tuple[type, ...]] = (Dual,)
 
     def init(self, probe: Probe) -> FabState:
         zero = probe.threat.zero(probe.batch.x)
-        again = probe.batch.group // max(1, self.rivals) > 0
         # Only attacks with a radius have restarts.
-        return FabState(torch.where(per_row(again, zero), 0.5 * on_sphere(probe), zero))
+        again = probe.batch.group // max(1, self.rivals) > 0
+        return FabState(torch.where(per_row(again, zero), on_sphere(probe, 0.5), zero))
 
     def step(self, state: Rows, probe: Probe) -> FabState:
         assert isinstance(state, FabState) and isinstance(probe.threat, Dual)
         threat, x, p = probe.threat, probe.batch.x, state.p
         f, w = self._boundary(p, probe)
+        # A model that answers NaN leaves its row where it is.
+        f = f.nan_to_num(nan=0.0)
         here = threat.reach(x, p, -f, w)
         there = threat.reach(x, torch.zeros_like(p), (w * p).flatten(1).sum(dim=1) - f, w)
         near, far = (probe.threat.size(x, d).clamp_min(1e-8) for d in (here, there))
         share = per_row((near / (near + far)).clamp(max=self.most), p)
         moved = (p + self.eta * here) * (1 - share) + self.eta * there * share
-        moved = probe.threat.project(x, moved, torch.full_like(near, torch.inf))
-        fooled = probe.score(moved).wrong
+        low, high = probe.bounds.pair(x)
+        moved = torch.clamp(moved, low - x, high - x)
+        fooled = probe.score(moved, draws=self.source.asks()).wrong
         return FabState(torch.where(per_row(fooled, moved), self.beta * moved, moved))
 
     def _boundary(self, p: Tensor, probe: Probe) -> tuple[PerRow, Tensor]:
@@ -67,10 +72,10 @@ class Fab(Rule):
         assert isinstance(probe.threat, Dual)
         batch = probe.batch
         if self.rivals:
-            _, f, w = probe.grad(p, Margin(targeted=True))
+            _, f, w = self.source(probe, p, Margin(targeted=True))
             return f, w
         classes = batch.clean.logits.shape[1]
-        answer, slopes = probe.jacobian(p, torch.arange(classes, device=p.device).expand(len(p), -1))
+        answer, slopes = probe.jacobian(p, torch.arange(classes, device=p.device).expand(len(p), -1), draws=self.source.asks())
         label = batch.y.reshape(-1, 1, *[1] * (p.ndim - 1))
         slopes = slopes - slopes.gather(1, label.expand(-1, 1, *p.shape[1:]))
         f = answer.out.logits - at(answer.out.logits, batch.y).unsqueeze(1)
@@ -79,6 +84,9 @@ class Fab(Rule):
         nearest = distance.argmin(dim=1)
         chosen = nearest.reshape(-1, 1, *[1] * (p.ndim - 1)).expand(-1, 1, *p.shape[1:])
         return at(f, nearest), slopes.gather(1, chosen).squeeze(1)
+
+    def price(self) -> int:
+        return 2 * self.source.asks()
 
     def fitted(self, classes: int) -> Fab:
         return replace(self, rivals=min(self.rivals, classes - 1))
@@ -107,7 +115,7 @@ def fab(threat: Threat | float = L2(math.inf), steps: int = 100, restarts: int =
     Raises ConfigError for no steps, a negative radius, or restarts without a radius.
     Source: Croce & Hein 2020, algorithm 1; α ≤ 0.1, η = 1.05, β = 0.9.
     Differs from the paper: no final search along the segment to the clean input; restarts begin halfway to the radius, as in the authors'
-    later code.
+    later code; the point that was drawn back counts too.
 
     >>> fab().keep, fab(8 / 255).keep
     ('smallest', 'first')

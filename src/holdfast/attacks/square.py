@@ -35,6 +35,11 @@ def side(share: float, height: int, width: int) -> int:
     return max(1, round(math.sqrt(area) if width > 1 else area))
 
 
+def signs(words: Tensor, like: Tensor) -> Tensor:
+    """Minus or plus one for each channel, from random words `[n, c]`: `[n, c, 1, 1]`."""
+    return ((words & 1) * 2 - 1).to(like.dtype)[:, :, None, None]
+
+
 @dataclass(frozen=True)
 class Windows:
     """A square per row: `row` and `column` of its corner, its `height` and `width`, each `[n]`, on a plane of `shape`."""
@@ -78,8 +83,10 @@ class Squares(Proposal):
 
     def next(self, best: Tensor, probe: Probe) -> Tensor:
         channels, height, width = planes(best)
-        inside = self.window("square", self.period(probe), height, width, probe, least=1).mask()
-        sign = probe.draw.sign("sign", (channels, 1, 1), best.dtype)
+        # All that a step draws, at once: on a small net the draws cost more than the squares.
+        words = probe.draw.bits("square", 2 + channels)
+        inside = self.window(words, self.period(probe), height, width, least=1).mask()
+        sign = signs(words[:, 2:], best)
         change = 2 * probe.batch.radius.to(best.dtype).reshape(-1, 1, 1, 1) * sign * inside
         return probe.threat.project(probe.batch.x, best + change.reshape(best.shape), probe.batch.radius)
 
@@ -93,12 +100,11 @@ class Squares(Proposal):
         found = [side(self.share / (1 << period), height, width) for period in range(len(_HALVINGS) + 1)]
         return found if least == 1 else [max(least, value) + (max(least, value) % 2 == 0) for value in found]
 
-    def window(self, name: str, period: Tensor, height: int, width: int, probe: Probe, least: int) -> Windows:
-        """A square of the period's side at a random place of the plane."""
+    def window(self, words: Tensor, period: Tensor, height: int, width: int, least: int) -> Windows:
+        """A square of the period's side at the place of the plane that the first two random `words` say."""
         length = torch.tensor(self.sides(height, width, least), device=period.device)[period]
         tall, wide = length.clamp(max=height), length.clamp(max=width)
-        row = probe.draw.integer(f"{name} row", (1,), height - tall + 1).squeeze(1)
-        column = probe.draw.integer(f"{name} column", (1,), width - wide + 1).squeeze(1)
+        row, column = (words[:, 0] * (height - tall + 1)) >> 32, (words[:, 1] * (width - wide + 1)) >> 32
         return Windows(row, column, tall, wide, (height, width))
 
 
@@ -123,25 +129,26 @@ class Bumps(Squares):
     def next(self, best: Tensor, probe: Probe) -> Tensor:
         channels, height, width = planes(best)
         delta, period = best.reshape(-1, channels, height, width), self.period(probe)
-        here = self.window("square", period, height, width, probe, least=3)
-        there = self.window("other", period, height, width, probe, least=3)
+        words = probe.draw.bits("square", 5 + channels)
+        here = self.window(words, period, height, width, least=3)
+        there = self.window(words[:, 2:], period, height, width, least=3)
         inside, emptied = here.mask(), there.mask()
         radius = probe.batch.radius.to(best.dtype).reshape(-1, 1, 1, 1)
         left = (radius.square() - delta.square().sum(dim=(1, 2, 3), keepdim=True)).clamp_min(0)
         held = (delta * (inside | emptied)).square().sum(dim=(2, 3), keepdim=True)
         old = delta * inside
-        pattern = self._pattern(here, period, best, probe) * probe.draw.sign("sign", (channels, 1, 1), best.dtype)
+        pattern = self._pattern(here, period, words[:, 4] & 1, best) * signs(words[:, 5:], best)
         fresh = pattern + old / old.square().sum(dim=(2, 3), keepdim=True).sqrt().clamp_min(1e-12)
         fresh = fresh / fresh.square().sum(dim=(2, 3), keepdim=True).sqrt().clamp_min(1e-12) * (left / channels + held).sqrt()
         return self._onto_sphere(torch.where(inside, fresh, delta * ~emptied).reshape(best.shape), probe)
 
-    def _pattern(self, here: Windows, period: Tensor, like: Tensor, probe: Probe) -> Tensor:
-        """The bump of the period's size, turned or not, in each row's square: `[n, 1, h, w]`, 0 outside."""
+    def _pattern(self, here: Windows, period: Tensor, turned: Tensor, like: Tensor) -> Tensor:
+        """The bump of the period's size, `turned` `[n]` or not, in each row's square: `[n, 1, h, w]`, 0 outside."""
         table = pattern_table(tuple(self.sides(*here.shape, 3)), here.shape).to(like)
         down, across = here.axes()
         height, width = here.shape
-        kind, turned = period.reshape(-1, 1, 1), probe.draw.integer("turned", (1, 1), 2)
-        found = table[kind, turned, down.clamp(0, height - 1).unsqueeze(2), across.clamp(0, width - 1).unsqueeze(1)]
+        kind, side = period.reshape(-1, 1, 1), turned.reshape(-1, 1, 1)
+        found = table[kind, side, down.clamp(0, height - 1).unsqueeze(2), across.clamp(0, width - 1).unsqueeze(1)]
         return found.unsqueeze(1) * here.mask()
 
     def _onto_sphere(self, p: Tensor, probe: Probe) -> Tensor:
@@ -204,7 +211,7 @@ def square(
     Raises ConfigError for a radius that is not positive and finite, no steps, a share outside (0, 1] or an empty horizon.
     Source: Andriushchenko et al. 2020, algorithms 1 to 3.
     Differs from the authors' code: each input has squares of its own; a square may touch the last row and column; the first point is
-    among the steps.
+    among the steps; a tie is no success.
 
     >>> str(square(8 / 255, steps=1000))
     'square(8/255, steps=1000)'

@@ -204,7 +204,11 @@ Objective = Callable[[Out, Batch], Tensor]
 
 
 class Probe(Protocol):
-    """The only door to the model: it answers, counts, and remembers the best point. `where` `[n]` asks only some rows."""
+    """The only door to the model: it answers, counts, and remembers the best point.
+
+    `where` `[n]` asks only some rows. `draws` asks so often, each time with fresh noise of the model, and answers with the means; a row
+    is then wrong where the share of draws that are fooled is what a claim needs.
+    """
 
     batch: Batch
     threat: Threat
@@ -219,15 +223,15 @@ class Probe(Protocol):
         """Whether each row is fooled at `p`."""
         ...
 
-    def score(self, p: Tensor, where: Tensor | None = None) -> Answer:
+    def score(self, p: Tensor, where: Tensor | None = None, draws: int = 1) -> Answer:
         """The model's answer at `p`."""
         ...
 
-    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None) -> tuple[Answer, PerRow, Tensor]:
+    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, PerRow, Tensor]:
         """The answer, the objective `f` `[n]` and its gradient in `p`."""
         ...
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None) -> tuple[Answer, Tensor]:
+    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
         """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`."""
         ...
 
@@ -261,6 +265,10 @@ class Rule(ABC):
     def fitted(self, classes: int) -> Self:
         """The rule for a model of so many classes: an objective that needs more falls back to one that does not."""
         return self
+
+    def price(self) -> int:
+        """How many forwards a row's first step costs: what a budget must hold at least."""
+        return 1
 
 
 @dataclass(frozen=True)

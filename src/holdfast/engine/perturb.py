@@ -16,7 +16,7 @@ from holdfast.engine.probe import EngineProbe
 class BareProbe(EngineProbe):
     """Answers, and remembers nothing."""
 
-    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, backwards: int) -> None:
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: int) -> None:
         pass
 
 

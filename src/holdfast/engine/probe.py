@@ -44,14 +44,23 @@ class _Reply(Rows):
     extra: Named
 
 
+@dataclass(frozen=True)
+class _Told(Rows):
+    """One draw's reply, and what the goal says of it."""
+
+    reply: _Reply
+    wrong: Tensor
+    margin: Tensor
+
+
 class EngineProbe:
     """Answers a rule about the rows of `batch`, each at its own `step`; `ledger` is brought up to date with every ask.
 
-    A point counts as a claim when the goal holds there and its size is within the row's radius.
+    A point counts as a claim when the goal holds there, in at least `share` of the draws, and its size is within the row's radius.
     """
 
-    def __init__(self, model: Model, attack: Attack, asker: Asker, seed: int) -> None:
-        self.model, self.attack, self.asker, self.seed = model, attack, asker, seed
+    def __init__(self, model: Model, attack: Attack, asker: Asker, seed: int, share: float = 1.0) -> None:
+        self.model, self.attack, self.asker, self.seed, self.share = model, attack, asker, seed, share
         self.threat = attack.threat.within(model.bounds)
         self.bounds = model.bounds
         self.steps = attack.stop.steps
@@ -72,10 +81,10 @@ class EngineProbe:
     def decide(self, p: Tensor, where: Tensor | None = None) -> Mask:
         return self.score(p, where).wrong
 
-    def score(self, p: Tensor, where: Tensor | None = None) -> Answer:
-        return self._ask(p, where, self._forward)[0]
+    def score(self, p: Tensor, where: Tensor | None = None, draws: int = 1) -> Answer:
+        return self._ask(p, where, draws, self._forward)[0]
 
-    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None) -> tuple[Answer, PerRow, Tensor]:
+    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, PerRow, Tensor]:
         def one(batch: Batch, q: Tensor) -> _Reply:
             q, out = self._traced(batch, q)
             with torch.enable_grad():
@@ -84,10 +93,10 @@ class EngineProbe:
             g = _gradient(total, q)
             return _Reply(out.map(Tensor.detach), Named({"value": value.detach(), "g": _finite(g)}))
 
-        answer, extra = self._ask(p, where, one, backwards=1)
+        answer, extra = self._ask(p, where, draws, one, backwards=1)
         return answer, extra["value"], extra["g"]
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None) -> tuple[Answer, Tensor]:
+    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
         k = classes.shape[1]
 
         def one(batch: Batch, q: Tensor, wanted: Tensor) -> _Reply:
@@ -97,7 +106,7 @@ class EngineProbe:
             rows = [_gradient(columns[i], q, keep=i < k - 1) for i in range(k)]
             return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(torch.stack(rows, dim=1))}))
 
-        answer, extra = self._ask(p, where, one, classes, backwards=k)
+        answer, extra = self._ask(p, where, draws, one, classes, backwards=k)
         return answer, extra["jacobian"]
 
     def _forward(self, batch: Batch, q: Tensor) -> _Reply:
@@ -110,25 +119,36 @@ class EngineProbe:
             return q, self.model(self.asker.pieces.arrange(self.threat.apply(batch.x, q)))
 
     def _ask(
-        self, p: Tensor, where: Tensor | None, one: Callable[..., _Reply], *more: Tensor, backwards: int = 0
+        self, p: Tensor, where: Tensor | None, draws: int, one: Callable[..., _Reply], *more: Tensor, backwards: int = 0
     ) -> tuple[Answer, Mapping[str, Tensor]]:
-        """Ask `one` of all rows, or of those at `where`; rows not asked come back as NaN."""
+        """Ask `one` of all rows, or of those at `where`, `draws` times; rows not asked come back as NaN."""
         index = None if where is None else _some(where)
         batch, given = self.batch, (p, *more)
         if index is not None:
             batch, given = batch[index], tuple(t[index] for t in given)
-        with model_noise(self.model, self.seed, self.asks):
-            reply = self.asker.each(len(batch), lambda rows: one(batch[rows], *(t[rows] for t in given)), backwards)
-        self.asks += 1
-        if index is not None and where is not None:
-            reply = reply.map(lambda t: _spread(t, index, where))
-        goal, out = self.attack.goal, reply.out
-        size = self.threat.size(self.batch.x, p)
-        answer = Answer(out, goal.wrong(out, self.batch), goal.margin(out, self.batch), size)
-        self._note(answer, p, where, backwards)
-        return answer, reply.extra.tensors
 
-    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, backwards: int) -> None:
+        def drawn() -> _Told:
+            with model_noise(self.model, self.seed, self.asks):
+                reply = self.asker.each(len(batch), lambda rows: one(batch[rows], *(t[rows] for t in given)), backwards)
+            self.asks += 1
+            if index is not None and where is not None:
+                reply = reply.map(lambda t: _spread(t, index, where))
+            goal = self.attack.goal
+            return _Told(reply, goal.wrong(reply.out, self.batch), goal.margin(reply.out, self.batch))
+
+        told, fooled = drawn(), None
+        if draws > 1:
+            fooled = told.wrong.int()
+            for _ in range(draws - 1):
+                again = drawn()
+                told, fooled = told.merge([again], _add), fooled + again.wrong
+            told = told.map(lambda t: t / draws if t.is_floating_point() else t)
+        wrong = told.wrong if fooled is None else (fooled > 0) & (fooled >= self.share * draws)
+        answer = Answer(told.reply.out, wrong, told.margin, self.threat.size(self.batch.x, p))
+        self._note(answer, p, where, draws, backwards)
+        return answer, told.reply.extra.tensors
+
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: int) -> None:
         book, keep = self.ledger, self.attack.keep
         # After the first success a row that stops there asks nothing more: what the batch still computes for it is waste.
         asked = ~book.hit if keep == "first" and self.attack.stop.early else torch.ones_like(book.hit)
@@ -151,9 +171,14 @@ class EngineProbe:
             torch.where(better, answer.size, book.size),
             torch.where(closer, answer.margin, book.margin),
             torch.where(better, self.step, book.step),
-            book.forwards + asked,
-            book.backwards + backwards * asked,
+            book.forwards + draws * asked,
+            book.backwards + draws * backwards * asked,
         )
+
+
+def _add(pair: list[Tensor]) -> Tensor:
+    """The sum of two draws; what is no real number has none."""
+    return pair[0] + pair[1] if pair[0].is_floating_point() else pair[0]
 
 
 def _gradient(value: Tensor, q: Tensor, keep: bool = False) -> Tensor:

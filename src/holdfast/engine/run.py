@@ -86,7 +86,7 @@ class _Run:
         self.clean_cost = 1 if clean is None else 0
         samples.check_labels(model.classes)
         self.attack = attack = attack.fitted(model.classes)
-        self.probe = EngineProbe(search, attack, self.asker, setting.seed)
+        self.probe = EngineProbe(search, attack, self.asker, setting.seed, setting.verdict.share)
         self.verify = Verifier(model, attack.goal, self.probe.threat, setting.verdict, self.asker, setting.seed)
         everything = torch.arange(len(samples)) if todo is None else todo.cpu()
         self.wrong = torch.zeros(len(samples), dtype=torch.bool)
@@ -94,11 +94,12 @@ class _Run:
         self.todo = everything[~self.wrong[everything]]
         # What every row keeps back, so that its claim can be verified as found and as rounded to 8 bits.
         self.reserve = 2 * setting.verdict.asks
-        if attack.stop.queries is not None and attack.stop.queries <= self.reserve:
-            raise ConfigError(f"queries={attack.stop.queries}: a row needs {1 + self.reserve} at least, {self.reserve} to verify a claim")
+        least = attack.rule.price() + self.reserve
+        if attack.stop.queries is not None and attack.stop.queries < least:
+            raise ConfigError(f"queries={attack.stop.queries}: a row needs {least} at least, {self.reserve} to verify a claim")
         if queries is not None:
             self.queries = queries.cpu() - self.clean_cost
-            self.todo = self.todo[self.queries[self.todo] >= attack.group.members * (1 + self.reserve)]
+            self.todo = self.todo[self.queries[self.todo] >= attack.group.members * least]
         self.skipped = everything[~self.wrong[everything] & ~torch.isin(everything, self.todo)]
         self.holds_examples = adversarial is None
         if adversarial is None:

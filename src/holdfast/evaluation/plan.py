@@ -12,7 +12,7 @@ from holdfast.core.attack import Attack, Group
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
-from holdfast.evaluation.suites import DEFAULT, suite_entries
+from holdfast.evaluation.suites import DEFAULT, suite_entries, suite_name
 
 CURVE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -69,10 +69,11 @@ def plan(
                 )
         entries = [Entry(item, survivors=False) for item in own]
     else:
-        entries = suite_entries(suite or DEFAULT, threat)
+        suite = suite_name(suite or DEFAULT)
+        entries = suite_entries(suite, threat)
     if radii:
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
-    return Plan(threat, tuple(entries), None if attacks else suite or DEFAULT)
+    return Plan(threat, tuple(entries), suite)
 
 
 def curve_attack(threat: Threat, radii: tuple[float, ...]) -> Attack:

@@ -4,57 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdfast.attacks import apgd, apgd_targeted, cosine, pgd, square
+from holdfast.attacks import apgd, apgd_targeted, cosine, fab, fab_targeted, pgd, square
+from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
 from holdfast.parts.threats import L0, L1
 
 DEFAULT = "standard-1"
+# AutoAttack does not scale Square's schedule to its 5000 queries.
+_HORIZON = 10000
+# The share of all samples that the deeper attacks of `standard-1` are made on however far these are from the boundary.
+_SPOT = 0.02
+
+
+def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
+    """Our own cascade: a short ascent on every sample, ever more the nearer a sample has come to the boundary, then random search.
+
+    The first ascent decides about most. What it leaves far from the boundary is left in peace, but for a share drawn by key, so that a
+    masked gradient shows. `effort` multiplies restarts, rivals and queries.
+    """
+
+    def times(count: int) -> int:
+        return max(1, round(count * effort))
+
+    if isinstance(threat, L0):
+        return [Entry(pgd(threat, steps=100)), Entry(pgd(threat, steps=200, restarts=times(4)), near=0.8, spot=_SPOT)]
+    if isinstance(threat, L1):
+        first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
+        return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
+    spread = ("diversified", "corner", "uniform")
+    return [
+        Entry(cosine(threat, steps=20)),
+        Entry(cosine(threat, steps=20, restarts=times(2), starts=spread), near=0.7, spot=_SPOT),
+        Entry(cosine(threat, steps=30, rivals=times(3)), near=0.5, spot=_SPOT),
+        Entry(cosine(threat, steps=40, restarts=times(4), starts=spread), near=0.4),
+        Entry(cosine(threat, steps=40, restarts=times(8), starts=spread), near=0.3),
+        Entry(apgd_targeted(threat, steps=50, rivals=times(9)), near=0.2),
+        Entry(square(threat, steps=times(1000), horizon=_HORIZON), near=0.2, spot=_SPOT),
+    ]
 
 
 def quick_1(threat: Threat) -> list[Entry]:
     """APGD on the cross-entropy, 50 steps, then toward the nine likeliest rivals, 20 steps each, on what is left."""
-    return [Entry(apgd(threat, steps=50)), Entry(apgd_targeted(threat, steps=20))]
+    return _cascade(apgd(threat, steps=50), apgd_targeted(threat, steps=20))
 
 
-def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
-    """Our own cascade: a short ascent on every sample, then more the nearer a sample has come to the boundary, then random search.
-
-    The first ascent decides about most; what it leaves far from the boundary is left in peace, but for a share drawn by key, so that a
-    masked gradient shows. `effort` multiplies restarts and queries.
-    """
-    if isinstance(threat, L0):
-        return [Entry(pgd(threat, steps=100)), Entry(pgd(threat, steps=200, restarts=_times(4, effort)), near=0.8, spot=SPOT)]
+def autoattack_standard(threat: Threat) -> list[Entry]:
+    """AutoAttack (Croce & Hein 2020): APGD on the cross-entropy, APGD and FAB toward nine rivals, Square, each on what is left."""
+    # Square is defined in L∞ and L2 alone.
     if isinstance(threat, L1):
-        deep = apgd_targeted(threat, steps=40, rivals=5)
-        return [Entry(apgd(threat, steps=60)), Entry(deep), Entry(apgd(threat, steps=100, restarts=_times(4, effort)), near=0.4, spot=SPOT)]
-    spread = ("diversified", "corner", "uniform")
-    return [
-        Entry(cosine(threat, steps=20)),
-        Entry(cosine(threat, steps=20, restarts=_times(2, effort), starts=spread), near=0.7, spot=SPOT),
-        Entry(cosine(threat, steps=30, rivals=_times(3, effort)), near=0.5, spot=SPOT),
-        Entry(cosine(threat, steps=40, restarts=_times(6, effort), starts=spread), near=0.35),
-        Entry(apgd_targeted(threat, steps=50, rivals=9), near=0.15),
-        Entry(square(threat, steps=_times(1000, effort), horizon=10000), near=0.15, spot=SPOT),
-    ]
+        return _cascade(apgd(threat, restarts=5), apgd_targeted(threat, rivals=5), fab_targeted(threat))
+    return _cascade(apgd(threat), apgd_targeted(threat), fab_targeted(threat), square(threat, horizon=_HORIZON))
 
 
-SPOT = 0.02
+def autoattack_rand(threat: Threat) -> list[Entry]:
+    """AutoAttack for stochastic models: APGD on the cross-entropy and on the DLR, twenty draws a gradient."""
+    return _cascade(apgd(threat, eot=20), apgd(threat, objective="dlr", eot=20))
 
 
-def _times(count: int, effort: float) -> int:
-    return max(1, round(count * effort))
+def autoattack_plus(threat: Threat) -> list[Entry]:
+    """AutoAttack's widest version: five restarts of APGD on both objectives and of FAB, Square, then both toward nine rivals."""
+    found = [apgd(threat, restarts=5), apgd(threat, objective="dlr", restarts=5), fab(threat, restarts=5)]
+    searched = [] if isinstance(threat, L1) else [square(threat, horizon=_HORIZON)]
+    return _cascade(*found, *searched, apgd_targeted(threat), fab_targeted(threat))
 
 
-SUITES: dict[str, Callable[[Threat], list[Entry]]] = {"standard-1": standard_1, "quick-1": quick_1}
+def _cascade(*attacks: Attack) -> list[Entry]:
+    return [Entry(attack) for attack in attacks]
 
 
-def suite_entries(name: str, threat: Threat) -> list[Entry]:
-    """The entries of a suite under a threat.
+SUITES: dict[str, Callable[[Threat], list[Entry]]] = {
+    "standard-1": standard_1,
+    "quick-1": quick_1,
+    "autoattack-standard": autoattack_standard,
+    "autoattack-rand": autoattack_rand,
+    "autoattack-plus": autoattack_plus,
+}
+ALIASES = {"standard": "standard-1", "autoattack": "autoattack-standard"}
+
+
+def suite_name(name: str) -> str:
+    """The name under which a suite is recorded, for it or for its alias.
 
     Raises ConfigError for an unknown name.
     """
+    name = ALIASES.get(name, name)
     if name not in SUITES:
-        raise ConfigError(f"suite {name!r} is unknown: choose one of {', '.join(SUITES)}, or give attacks of your own")
-    return SUITES[name](threat)
+        raise ConfigError(f"suite {name!r} is unknown: choose one of {', '.join([*SUITES, *ALIASES])}, or give attacks of your own")
+    return name
+
+
+def suite_entries(name: str, threat: Threat, effort: float = 1.0) -> list[Entry]:
+    """The entries of a suite under a threat; `effort` other than 1 scales `standard-1`, and only that.
+
+    Raises ConfigError for an unknown name, an effort that is not positive, or one for a suite that has none.
+    """
+    name = suite_name(name)
+    if effort == 1:
+        return SUITES[name](threat)
+    if not effort > 0 or name != DEFAULT:
+        raise ConfigError(f"effort={effort} for suite {name!r}: only {DEFAULT} has one, a positive number; leave it out")
+    return standard_1(threat, effort)

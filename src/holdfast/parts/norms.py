@@ -58,16 +58,18 @@ def saturating(amount: Tensor, kink: Tensor, slope: Tensor) -> Tensor:
 
     `kink`, `slope` ≥ 0: `[n, d]`.
     """
-    kink, order = kink.sort(dim=1)
-    slope = slope.gather(1, order)
-    after = slope.flip(1).cumsum(dim=1).flip(1)
-    filled = (slope * kink).cumsum(dim=1)
-    before = torch.cat([torch.zeros_like(filled[:, :1]), filled[:, :-1]], dim=1)
-    # The first kink at which the sum is enough; before it those that lie lower are full.
-    enough = before + kink * after >= amount.unsqueeze(1)
-    place = torch.where(enough.any(dim=1), enough.int().argmax(dim=1), kink.shape[1] - 1).unsqueeze(1)
-    rest = (amount.unsqueeze(1) - before.gather(1, place)) / after.gather(1, place).clamp_min(torch.finfo(kink.dtype).tiny)
-    return torch.minimum(rest, kink.gather(1, place)).squeeze(1)
+    # Newton's steps from 0 on a concave sum of straight pieces: each lands on the next piece it points to, none beyond the answer, and a
+    # row that is there stays, whatever the others still do. A few steps do where sorting the kinks would cost as much as a small net.
+    length, full = torch.zeros_like(amount), slope * kink
+    for _ in range(kink.shape[1] + 1):
+        free = kink > length.unsqueeze(1)
+        pull = torch.where(free, slope, 0.0).sum(dim=1)
+        rest = amount - torch.where(free, 0.0, full).sum(dim=1)
+        longer = torch.where(pull > 0, torch.maximum(rest / pull, length), length)
+        if torch.equal(longer, length):
+            break
+        length = longer
+    return torch.minimum(length, kink.amax(dim=1))
 
 
 def reach(power: float, gap: Tensor, w: Tensor, low: Tensor, high: Tensor) -> Tensor:

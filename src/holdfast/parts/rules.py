@@ -59,5 +59,8 @@ class Ascend(Rule):
         assert isinstance(state, AscendState)
         return state.p
 
+    def price(self) -> int:
+        return self.source.asks()
+
     def fitted(self, classes: int) -> Ascend:
         return replace(self, objective=self.objective.fitted(classes))
