@@ -141,6 +141,24 @@ def test_normalisation_is_the_models_own() -> None:
     assert (report.plants, report.found, report.status) == (PLANTS, PLANTS, "pass")
 
 
+class Coarse(nn.Module):
+    """Rounds its input, so that its gradient is zero: what makes a net look robust to whoever trusts gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((50 * x).round() / 50 + 0 * x)
+
+
+def test_hidden_gradients_are_seen_through() -> None:
+    model = Classifier(Coarse().eval(), 10)
+    report = binarisation_test(model, digits(), [attacks.apgd(0.1)], Linf(0.1), PLANTS, inner=199, random=20)
+    assert report.plants == PLANTS and report.status == "fail"
+    assert "the attacks miss what is there" in report.check().remedy
+
+
 class Deaf(nn.Module):
     """Hears only inputs that are bright on average: for the others its features are constant."""
 
