@@ -1,11 +1,11 @@
-"""Claim: sound attacks find all planted adversarial examples and a crippled one does not, in a fraction of a second a plant.
+"""Claim: sound attacks find at least 99 % of planted adversarial examples, a crippled one does not; cheap enough for every run.
 
 The binarisation test of Zimmermann et al. 2022 as published: one boundary point against 999 inner ones, 200 plants on the
 adversarially trained LeNet-5, L∞ 0.3; and the short form that fits into every evaluation, 32 plants with 199 inner points. The
 same plants for every attack. Seconds of the planting (the model's answers dominate: 1201 a plant, 301 in the short form), then of
 each attack.
-Bar: each sound attack finds at least 99 %; PGD of two steps of ε/100 from the input finds less than 95 % (and random points
-less than half, or the test would say little).
+Bar: each sound attack, and all one after the other, find at least 99 %; PGD of two steps of ε/100 from the input finds less than
+95 %, and random points at most half, or the test would say little.
 Command: scripts/bench binarisation        (CPU)
          scripts/bench --gpu binarisation  (CUDA)
          scripts/bench binarisation -- --attack "pgd(0.3, steps=40)"
@@ -43,12 +43,12 @@ def measure(sheet: Sheet, one: Case, model: Classifier, sound: list[Attack], pla
     sheet.row(f"{label}, planting", n, f"{seconds:.3g} s", words)
     share = lucky / n
     sheet.row(f"{label}, {random} random points", n, f"{share:.3f} found", "", f"≤ {EASY}", share <= EASY)
-    for attack in [*sound, parse(CRIPPLED)]:
+    trials = {str(attack): [attack] for attack in sound} | {"all of them, one after the other": sound, CRIPPLED: [parse(CRIPPLED)]}
+    for name, tried in trials.items():
         found: list[float] = []
-        seconds = clock(lambda attack=attack, found=found: found.append(search(ground, [attack], setting).double().mean().item()))
-        crippled = str(attack) == CRIPPLED
-        met, bar = (found[0] < FAIL, f"< {FAIL}") if crippled else (found[0] >= PASS, f"≥ {PASS}")
-        sheet.row(f"{label}, {attack}", n, f"{found[0]:.3f} found", f"{seconds:.3g} s", bar, met)
+        seconds = clock(lambda tried=tried, found=found: found.append(search(ground, tried, setting).double().mean().item()))
+        met, bar = (found[0] < FAIL, f"< {FAIL}") if name == CRIPPLED else (found[0] >= PASS, f"≥ {PASS}")
+        sheet.row(f"{label}, {name}", n, f"{found[0]:.3f} found", f"{seconds:.3g} s", bar, met)
 
 
 def main() -> None:
