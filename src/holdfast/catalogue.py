@@ -9,7 +9,7 @@ from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.evaluation import SUITES
 from holdfast.evaluation.checks import CHECKS
-from holdfast.evaluation.suites import suite_attacks
+from holdfast.evaluation.suites import suite_entries
 from holdfast.models.nets import NETS
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import L2, Linf
@@ -40,7 +40,7 @@ def suites() -> list[Row]:
     """The suites, with their attacks at an L∞ radius of 8/255."""
     threat = Linf(8 / 255)
     return [
-        {"name": name, "attacks": [str(item) for item in suite_attacks(name, threat)], "summary": _first(make.__doc__)}
+        {"name": name, "attacks": [str(item.attack) for item in suite_entries(name, threat)], "summary": _first(make.__doc__)}
         for name, make in SUITES.items()
     ]
 
