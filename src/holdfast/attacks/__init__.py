@@ -9,6 +9,7 @@ from holdfast.attacks.fab import fab, fab_targeted
 from holdfast.attacks.fgsm import fgsm
 from holdfast.attacks.mi_fgsm import mi_fgsm
 from holdfast.attacks.pgd import pgd
+from holdfast.attacks.random_points import random_points
 from holdfast.attacks.square import square
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "least_likely",
     "mi_fgsm",
     "pgd",
+    "random_points",
     "square",
 ]

@@ -12,11 +12,11 @@ from torch import Tensor
 from holdfast.attacks.short import attack, bounded
 from holdfast.core.attack import Attack, Group, Stop
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Normed, Probe, Rule, Threat
+from holdfast.core.types import Access, Normed, Probe, Rule, Source, Threat
 from holdfast.parts.goals import Untargeted, goal
 from holdfast.parts.objectives import ClassObjective, TargetedDlr
 from holdfast.parts.objectives import objective as named
-from holdfast.parts.sources import Source, White, source
+from holdfast.parts.sources import White, source
 from holdfast.parts.threats import L2, Linf
 
 
@@ -114,6 +114,9 @@ class Apgd(Rule):
 
     def price(self) -> int:
         return self.source.asks()
+
+    def sourced(self, source: Source) -> Apgd:
+        return replace(self, source=source)
 
     def fitted(self, classes: int) -> Apgd:
         return replace(self, objective=self.objective.fitted(classes))

@@ -14,10 +14,10 @@ from holdfast.attacks.short import attack, bounded, threat_of
 from holdfast.core.attack import Attack, Group, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Dual, PerRow, Probe, Rule, Threat
+from holdfast.core.types import Access, Dual, PerRow, Probe, Rule, Source, Threat
 from holdfast.parts.goals import Untargeted, at
 from holdfast.parts.objectives import Margin
-from holdfast.parts.sources import Source, White
+from holdfast.parts.sources import White
 from holdfast.parts.threats import L2
 
 
@@ -87,6 +87,9 @@ class Fab(Rule):
 
     def price(self) -> int:
         return 2 * self.source.asks()
+
+    def sourced(self, source: Source) -> Fab:
+        return replace(self, source=source)
 
     def fitted(self, classes: int) -> Fab:
         return replace(self, rivals=min(self.rivals, classes - 1))

@@ -236,6 +236,19 @@ class Probe(Protocol):
         ...
 
 
+class Source(ABC):
+    """Where a rule gets the objective and its gradient at a point from, by whatever means."""
+
+    needs: ClassVar[Access]
+
+    @abstractmethod
+    def __call__(self, probe: Probe, p: Tensor, f: Objective) -> tuple[Answer, PerRow, Tensor]: ...
+
+    def asks(self) -> int:
+        """How often the model is asked about one point."""
+        return 1
+
+
 class Rule(ABC):
     """How to move. Rows know nothing of each other; all that is remembered is in the state.
 
@@ -269,6 +282,10 @@ class Rule(ABC):
     def price(self) -> int:
         """How many forwards a row's first step costs: what a budget must hold at least."""
         return 1
+
+    def sourced(self, source: Source) -> Rule:
+        """The rule with another gradient source, where it has one."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ def evaluate(
 
     `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do
     (`Linf(8 / 255)`, or "linf:8/255");
-    `suite`: a named plan (`standard-1`, `autoattack`, `quick-1`), or `attacks` of your own; `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
-    temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
+    `suite`: a named plan (`standard-1` when nothing is named, `autoattack`, `quick-1`), or `attacks` of your own; `radii`: a grid for the
+    accuracy against radius; `out`: the run's folder (a temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
     is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
     put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every
     k-th sample from the i-th; `halt` is asked between steps; a halted run is resumable.

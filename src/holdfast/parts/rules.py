@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from holdfast.core.rows import Named, Rows, per_row
-from holdfast.core.types import Access, Normed, Probe, Rule
+from holdfast.core.types import Access, Normed, Probe, Rule, Source
 from holdfast.parts.objectives import ClassObjective
 from holdfast.parts.schedules import Schedule
-from holdfast.parts.sources import Source, White
+from holdfast.parts.sources import White
 from holdfast.parts.starts import Clean, Start
 from holdfast.parts.transforms import Transform
 
@@ -61,6 +61,9 @@ class Ascend(Rule):
 
     def price(self) -> int:
         return self.source.asks()
+
+    def sourced(self, source: Source) -> Ascend:
+        return replace(self, source=source)
 
     def fitted(self, classes: int) -> Ascend:
         return replace(self, objective=self.objective.fitted(classes))
