@@ -334,8 +334,9 @@ class _Run:
         done = done | ~attempted
         done[self.skipped] = False
         margin = torch.where(counted, board.margins, -torch.inf).amax(dim=1)
+        weakest = torch.where(counted, board.margins, torch.inf).amin(dim=1)
         return Outcome(
-            self.attack, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin,
+            self.attack, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin, weakest,
             forwards, backwards, self.asker.forwards - int(forwards.sum()), self.asker.backwards - int(backwards.sum()),
             board.refused, self.seconds, halted and not bool(board.done()[self.todo].all()),
         )  # fmt: skip

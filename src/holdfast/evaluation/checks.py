@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Status = Literal["pass", "warn", "fail", "not run"]
 
+BEATEN = 0.1
+"""The share of tried survivors that another method may break before the number is not to be trusted."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -26,7 +29,7 @@ class Check:
 
 
 def checks(result: Result) -> list[Check]:
-    """The checks that a run's records can answer."""
+    """The checks that a run's records, the look at its model and the evidence gathered after it can answer."""
     return [check(result) for check in CHECKS.values()]
 
 
@@ -44,9 +47,9 @@ def _confirmed(result: Result) -> Check:
     """Claims of the search that the user's own model did not confirm."""
     refused, claims = sum(f["refused"] for f in result.facts.values()), int(result.records["success"].sum())
     evidence = f"{refused} of {refused + claims} claims were refused by the model itself"
-    if refused <= 0.01 * (refused + claims):
+    if refused <= max(1, 0.01 * (refused + claims)):
         return Check("confirmed", "pass", evidence)
-    remedy = "the model's answers vary with batch or precision: evaluate in float32, search without a replica, or declare it stochastic"
+    remedy = "the model's answers vary with batch or precision: evaluate in float32, without a replica, or declare it stochastic"
     return Check("confirmed", "warn", evidence, remedy)
 
 
@@ -62,4 +65,132 @@ def _storable(result: Result) -> Check:
     return Check("storable", "warn", evidence, "the examples lie within a quantisation step of the boundary: judge with the 8-bit column")
 
 
-CHECKS: dict[str, Callable[[Any], Check]] = {"finished": _finished, "confirmed": _confirmed, "storable": _storable}
+def _deterministic(result: Result) -> Check:
+    """Answers that vary from ask to ask."""
+    seen = result.manifest["diagnosis"]
+    evidence = f"four answers to the same inputs differ by {seen['apart']:.2g} of the largest logit"
+    if not seen["reaction"]["stochastic"]:
+        return Check("deterministic", "pass", evidence)
+    met = "gradients were means over draws" if _reacts(result) else "this suite does not average over draws"
+    remedy = f"{met}; a claim counts where half of twenty fresh draws are fooled: run autoattack-rand as well"
+    return Check("deterministic", "warn", evidence, remedy)
+
+
+def _logits(result: Result) -> Check:
+    """Probabilities in place of logits, or logits so far apart that a softmax of them saturates."""
+    seen = result.manifest["diagnosis"]
+    kind = "probabilities" if seen["probabilities"] else "logits"
+    evidence = (
+        f"the answers are {kind}; the two highest {'logarithms' if seen['probabilities'] else 'logits'} lie {seen['spread']:.3g} apart"
+    )
+    if not seen["probabilities"] and seen["reaction"]["scale"] == 1:
+        return Check("logits", "pass", evidence)
+    met = (
+        "search saw " + ("their logarithms" if seen["probabilities"] else "them scaled")
+        if _reacts(result)
+        else "this suite takes them as they are"
+    )
+    return Check("logits", "warn", evidence, f"{met}: give the model without its last softmax, or without what sharpens it")
+
+
+def _gradients(result: Result) -> Check:
+    """Gradients that have vanished, or are not to be had."""
+    seen = result.manifest["diagnosis"]
+    evidence = f"{seen['dead']:.0%} of {seen['rows']} samples have no gradient to speak of"
+    if not seen["reaction"]["doubtful"] and seen["dead"] <= 0.02:
+        return Check("gradients", "pass", evidence)
+    tried = ", ".join(f"{name} {share:.0%}" for name, share in seen["trials"].items())
+    evidence += f"; left standing by gradient: {tried}" if tried else ""
+    chosen = seen["reaction"]["gradient"]
+    blind, best = seen["trials"].get("none", 1.0), seen["trials"].get(chosen, 1.0)
+    useless = chosen in ("own", "none") or best > blind + 0.1
+    if not _reacts(result) or (useless and result.robust_rate.value > 0.05):
+        remedy = "the gradient is masked, so the number is an upper bound only: attack the net without the part that hides it"
+        return Check("gradients", "fail", evidence, remedy)
+    return Check("gradients", "warn", evidence, f"search went {chosen} where the gradient is masked: attack the net without that part too")
+
+
+def _beaten(name: str, what: str, remedy: str) -> Callable[[Result], Check]:
+    """A method that must not break what the plan's attacks left."""
+
+    def check(result: Result) -> Check:
+        facts = result.trust.get(name)
+        if facts is None:
+            return Check(
+                name, "not run", "the evidence was not gathered" if not result.trust else "it does not apply to this threat or model"
+            )
+        tried, broken = facts["tried"], facts["broken"]
+        if not tried:
+            return Check(name, "pass" if not result.robust_rate.of else "not run", "no survivor to try it on")
+        evidence = f"{what} broke {broken} of {tried} survivors"
+        if not broken:
+            return Check(name, "pass", evidence)
+        return Check(name, "fail" if broken > max(1, BEATEN * tried) else "warn", evidence, remedy)
+
+    return check
+
+
+def _larger_radius(result: Result) -> Check:
+    """Twice the radius must break more."""
+    facts = result.trust.get("larger_radius")
+    if facts is None or not facts["tried"]:
+        return Check("larger_radius", "not run", "no survivor to try it on")
+    evidence = f"at twice the radius {facts['broken']} of {facts['tried']} survivors fell to the first attempt"
+    if facts["broken"] or facts["tried"] < 8:
+        return Check("larger_radius", "pass", evidence)
+    return Check(
+        "larger_radius", "warn", evidence, "a larger radius should help: look at the gradients, and at the accuracy against radius"
+    )
+
+
+def _unbounded(result: Result) -> Check:
+    """An attack that may go anywhere must reach 0 %."""
+    facts = result.trust.get("unbounded")
+    if facts is None or not facts["tried"]:
+        return Check("unbounded", "not run", "the range has no ends, or no sample was correct")
+    left = facts["tried"] - facts["broken"]
+    evidence = f"{left} of {facts['tried']} samples withstood an attack that may go anywhere in the range"
+    if not left:
+        return Check("unbounded", "pass", evidence)
+    remedy = "nothing withstands such an attack, so the gradient misleads it: the number is an upper bound only"
+    return Check("unbounded", "fail" if left > max(1, BEATEN * facts["tried"]) else "warn", evidence, remedy)
+
+
+def _binarisation(result: Result) -> Check:
+    """Planted adversarial examples that the attacks must find (Zimmermann et al. 2022)."""
+    facts = result.trust.get("binarisation")
+    if facts is None or facts.get("reason") or not facts.get("plants"):
+        reason = "the evidence was not gathered" if facts is None else facts.get("reason") or "nothing was planted"
+        return Check("binarisation", "not run", reason)
+    missed = facts["plants"] - facts["found"]
+    evidence = f"{facts['found']} of {facts['plants']} planted adversarial examples found, {facts['random']} by random points"
+    if not missed:
+        return Check("binarisation", "pass", evidence)
+    remedy = "the attacks miss what is there, so the accuracy is too high: more steps or restarts, another objective, a better gradient"
+    return Check("binarisation", "fail" if missed > max(1, 0.05 * facts["plants"]) else "warn", evidence, remedy)
+
+
+def _reacts(result: Result) -> bool:
+    """Whether the plan was one that changes to suit the model."""
+    return bool(result.manifest["reacts"])
+
+
+CHECKS: dict[str, Callable[[Any], Check]] = {
+    "finished": _finished,
+    "confirmed": _confirmed,
+    "storable": _storable,
+    "deterministic": _deterministic,
+    "logits": _logits,
+    "gradients": _gradients,
+    "noise": _beaten("noise", "64 random points", "random points must not beat gradients: these are masked, or the attacks too weak"),
+    "gradient_free": _beaten(
+        "gradient_free", "random search (Square, 300 queries)", "search without gradients must not beat gradients: they are masked"
+    ),
+    "smoothed": _beaten(
+        "smoothed", "the gradient of a smoothed copy", "a transfer from a smoothed copy must not beat the gradient itself: it is masked"
+    ),
+    "more_steps": _beaten("more_steps", "three times the steps from another start", "the attacks have not converged: raise --effort"),
+    "larger_radius": _larger_radius,
+    "unbounded": _unbounded,
+    "binarisation": _binarisation,
+}

@@ -20,15 +20,18 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, InputError
-from holdfast.core.types import Access, Model, Out, Threat
+from holdfast.core.types import Access, Out, Threat
 from holdfast.data import Dataset, from_tensors
-from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, replica, run
+from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, run
 from holdfast.engine.snapshot import Snapshots
-from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.diagnosis import Diagnosis, calibration, diagnose
+from holdfast.evaluation.entry import Entry, History
+from holdfast.evaluation.evidence import gather
 from holdfast.evaluation.plan import Budget, Plan, plan
-from holdfast.evaluation.preflight import preflight
+from holdfast.evaluation.reaction import Reaction
 from holdfast.evaluation.records import clean_table, frame
 from holdfast.evaluation.result import Result
+from holdfast.evaluation.search import Search
 from holdfast.evaluation.store import Part, Store, write_json
 from holdfast.models import Classifier
 from holdfast.version import __version__
@@ -62,6 +65,7 @@ def evaluate(
     replica: bool = True,
     budget: Budget = Budget(),
     shard: tuple[int, int] = (0, 1),
+    trust: bool = True,
     watch: Callable[[Event], None] = lambda event: None,
     halt: Callable[[], bool] = lambda: False,
 ) -> Result:
@@ -70,10 +74,11 @@ def evaluate(
     `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do
     (`Linf(8 / 255)`, or "linf:8/255");
     `suite`: a named plan (`standard-1` when nothing is named, `autoattack`, `quick-1`), or `attacks` of your own; `radii`: a grid for the
-    accuracy against radius; `out`: the run's folder (a temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
-    is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
+    accuracy against radius; `out`: the run's folder (a temporary one when None): the same call goes on where it stopped, and a finished
+    run asks the model nothing; `pieces`: how the model is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
     put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every
-    k-th sample from the i-th; `halt` is asked between steps; a halted run is resumable.
+    k-th sample from the i-th; `trust`: False leaves out the trust checks that ask the model (of a suite alone: attacks of your own are
+    not judged so); `halt` is asked between steps; a halted run is resumable.
 
     Raises ConfigError, InputError, ModelError or StoreError, each with what to do.
 
@@ -94,17 +99,22 @@ def evaluate(
     whole = Samples.of(dataset.x, dataset.y, dataset.ids)
     whole.check(model)
     whole.check_labels(model.classes)
+    store = Store(Path(tempfile.mkdtemp(prefix="holdfast-") if out is None else out))
+    known = store.known()
+    begin = time.monotonic()
+    diagnosis = Diagnosis.read(known["diagnosis"]) if known else diagnose(model, whole, todo.threat, todo.reacts, seed)
+    model, todo = model.declared(diagnosis.reaction.stochastic), diagnosis.reaction.plan(todo)
+    looked = time.monotonic() - begin
     for entry in todo.entries:
         admit(entry.attack, model)
-    preflight(model, dataset.x)
-    store = Store(Path(tempfile.mkdtemp(prefix="holdfast-") if out is None else out))
-    identity = describe(model, dataset, todo, seed, count, budget)
+    identity = describe(model, dataset, todo, seed, count, budget) | {"diagnosis": asdict(diagnosis), "reacts": todo.reacts}
     chosen = Choice(pieces=pieces or Pieces(), why="the model itself, in the pieces that the caller gave")
-    if not (store.path / "manifest.json").exists() and pieces is None:
-        first = model.bounds.intake(dataset.x[:32], model.dtype, model.device)
+    few = whole.x[calibration(whole.ids, seed).to(whole.x.device)]
+    few = model.bounds.intake(few, model.dtype, model.device)
+    if not known and pieces is None:
         gradient = any(entry.attack.rule.needs is Access.GRADIENT for entry in todo.entries)
-        chosen = choose(model, first, gradient, copies=replica)
-    manifest = store.open(identity, {"choice": asdict(chosen), "made": environment()})
+        chosen = choose(model, few, gradient, copies=replica and not (todo.reacts and diagnosis.reaction.doubtful))
+    manifest = store.open(identity, {"choice": asdict(chosen), "made": environment(), "diagnosis_seconds": looked})
     choice = Choice.read(manifest["once"]["choice"])
     setting = Setting(seed, slots, harvest, choice.pieces)
     part = store.shard(index, count)
@@ -112,7 +122,9 @@ def evaluate(
         mine = dataset.shard(index, count)
         if len(mine) == 0:
             raise InputError(f"shard {index}/{count} of {len(dataset)} samples is empty: use fewer shards")
-        _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, choice, setting, part, budget, watch, halt).go()
+        reaction = diagnosis.reaction if todo.reacts else Reaction(diagnosis.reaction.stochastic)
+        search = Search(model, choice, reaction, few)
+        _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, search, setting, part, budget, watch, halt, trust).go()
     result = Result(store.path)
     if out is None:
         weakref.finalize(result, shutil.rmtree, store.path, ignore_errors=True)
@@ -121,12 +133,11 @@ def evaluate(
 
 class _Run:
     def __init__(
-        self, model: Classifier, samples: Samples, todo: Plan, choice: Choice, setting: Setting, part: Part, budget: Budget,
-        watch: Callable[[Event], None], halt: Callable[[], bool],
+        self, model: Classifier, samples: Samples, todo: Plan, search: Search, setting: Setting, part: Part, budget: Budget,
+        watch: Callable[[Event], None], halt: Callable[[], bool], trust: bool,
     ) -> None:  # fmt: skip
         self.model, self.samples, self.plan, self.setting, self.part, self.watch = model, samples, todo, setting, part, watch
-        self.choice = choice
-        self.searches: dict[Choice, Model] = {}
+        self.search, self.trust = search, trust
         end = None if budget.deadline is None else time.monotonic() + budget.deadline
         self.halt = lambda: halt() or (end is not None and time.monotonic() >= end)
         n = len(samples)
@@ -134,33 +145,49 @@ class _Run:
 
     def go(self) -> None:
         try:
-            self._attacks()
+            standing = self._attacks()
+            if standing is not None and self.trust and self.plan.suite:
+                self._evidence(standing)
         finally:
             self._pictures()
 
-    def _attacks(self) -> None:
+    def _attacks(self) -> Tensor | None:
+        """Which samples no entry broke, or None where not every entry has ended."""
         out, clean = self._clean()
         correct = torch.from_numpy(clean["correct"].to_numpy().copy())
         standing = correct.clone()
         position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
-        first = torch.from_numpy(clean["margin"].to_numpy().copy())
-        best = first.clone()
+        history = History.begin(torch.from_numpy(clean["margin"].to_numpy().copy()))
         for place, entry in enumerate(self.plan.entries):
             label = entry.label(place)
             facts = self.part.facts(label)
             records = self.part.read(label) if facts is not None and facts["complete"] else None
             if records is None:
                 if self.halt():
-                    return
-                todo = entry.chosen(correct, standing, best, first, self.samples.ids, self.setting.seed)
+                    return None
+                todo = entry.chosen(correct, standing, history, self.samples.ids, self.setting.seed)
                 records = self._attack(entry, label, out, clean, todo, int(standing.sum()))
             tried = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)
-            best[tried] = torch.fmax(best[tried], torch.from_numpy(records["margin"].to_numpy().copy()))
+            margins = (torch.from_numpy(records[name].to_numpy().copy()) for name in ("margin", "weakest"))
+            history = history.after(entry, tried, *margins)
             fallen = [position[sample] for sample in records.filter("broken")["sample"].to_list()]
             standing[torch.tensor(fallen, dtype=torch.int64)] = False
             if self.left is not None:
-                where = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)
-                self.left[where] -= torch.tensor(records["forwards"].to_list(), dtype=torch.int64)
+                self.left[tried] -= torch.tensor(records["forwards"].to_list(), dtype=torch.int64)
+            facts = self.part.facts(label)
+            if facts is None or not facts["complete"]:
+                return None
+        return standing
+
+    def _evidence(self, standing: Tensor) -> None:
+        """What the trust checks judge, gathered once a part, its time told apart."""
+        file = self.part.path / "trust.json"
+        if file.exists() or self.halt():
+            return
+        begin = time.monotonic()
+        out, _ = self._clean()
+        found = gather(self.model, self.search, self.samples, out, standing, self.plan, self.setting)
+        write_json(file, found | {"seconds": time.monotonic() - begin})
 
     def _clean(self) -> tuple[Out, pl.DataFrame]:
         """The clean answers, asked once and kept beside the records."""
@@ -197,7 +224,7 @@ class _Run:
             self.watch(Event(label, str(entry.attack), progress, standing, n))
 
         outcome = run(
-            entry.attack, self.model, self.samples, self.setting, search=self._search(entry.attack), clean=out,
+            entry.attack, self.model, self.samples, self.setting, search=self.search(entry.attack), clean=out,
             todo=todo.nonzero().squeeze(1), queries=self.left, adversarial=array, snapshot=self.part.file(label, "snapshot"),
             halt=self.halt, watch=told,
         )  # fmt: skip
@@ -211,13 +238,6 @@ class _Run:
             self.part.file(label, "snapshot").unlink(missing_ok=True)
             (self.part.path / f"{label}.scratch.npy").unlink(missing_ok=True)
         return records
-
-    def _search(self, attack: Attack) -> Model:
-        """What an attack's search asks, made when it is first needed."""
-        choice = self.choice.suited(attack)
-        if choice not in self.searches:
-            self.searches[choice] = replica(self.model, choice)
-        return self.searches[choice]
 
     def _pictures(self, broken: int = 18, kept: int = 6) -> None:
         """Keep the clean inputs of a few broken samples, spread over the labels, and of a few that withstood."""

@@ -38,6 +38,11 @@ class Plan:
     entries: tuple[Entry, ...]
     suite: str | None = None
 
+    @property
+    def reacts(self) -> bool:
+        """Whether it may be changed to suit a model that misleads search; other suites are what their names say."""
+        return self.suite == DEFAULT
+
 
 def plan(
     threat: Threat | str,

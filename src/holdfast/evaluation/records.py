@@ -60,6 +60,7 @@ def frame(
         "member": torch.where(success, found.member, -1),
         "step": torch.where(success, found.step, -1),
         "margin": torch.where(success, found.margin, outcome.margin[index].double()),
+        "weakest": outcome.weakest[index].double(),
         "share": found.share,
         "eight_bit": found.eight_bit & success,
         "confidence": torch.where(success, found.confidence, confidence),

@@ -68,6 +68,23 @@ class Result:
         return summed
 
     @cached_property
+    def trust(self) -> dict[str, dict[str, Any]]:
+        """What the trust checks judge, counts summed over shards, by the name of the check; empty where it was not gathered."""
+        summed: dict[str, dict[str, Any]] = {}
+        for part in self.parts:
+            for name, facts in part.trust().items():
+                old = summed.setdefault(name, dict.fromkeys(facts))
+                for key, value in facts.items():
+                    known = old.get(key)
+                    old[key] = value if known is None or isinstance(value, str) else known + value
+        return summed
+
+    @property
+    def trust_seconds(self) -> float:
+        """Spent on the trust checks and on looking at the model before, which `seconds` leaves out."""
+        return self.manifest["once"].get("diagnosis_seconds", 0.0) + sum(part.trust_seconds() for part in self.parts)
+
+    @cached_property
     def standing(self) -> pl.DataFrame:
         """Per sample: `correct` and `robust`."""
         return tables.standing(self.clean, self.records)
@@ -140,7 +157,7 @@ class Result:
             "clean_accuracy": clean.value, "clean_interval": [clean.low, clean.high],
             "robust_accuracy": robust.value, "robust_interval": [robust.low, robust.high],
             "n": self.n, "complete": self.complete, "threat": self.manifest["threat"], "suite": self.manifest["suite"],
-            "seconds": self.seconds, "forwards": self.forwards, "backwards": self.backwards,
+            "seconds": self.seconds, "trust_seconds": self.trust_seconds, "forwards": self.forwards, "backwards": self.backwards,
             "attacks": self.attacks, "checks": [check.as_dict() for check in self.checks], "run": str(self.path),
         }  # fmt: skip
 

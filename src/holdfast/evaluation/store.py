@@ -50,6 +50,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "member": pl.Int64,  # which of the sample's siblings won, -1 for none
     "step": pl.Int64,  # steps the winning row had taken, -1 for none
     "margin": pl.Float64,  # of the goal: at the example, else the best seen
+    "weakest": pl.Float64,  # the best margin of the sibling that came least far
     "share": pl.Float64,  # of the verifying asks that were fooled
     "eight_bit": pl.Boolean,  # still fools when stored with 8 bits a value
     "confidence": pl.Float64,  # softmax of the prediction
@@ -89,6 +90,10 @@ class Store:
         if found.get("schema") != SCHEMA_VERSION:
             raise StoreError(f"{file} has schema {found.get('schema')}, this version reads {SCHEMA_VERSION}: use the version that wrote it")
         return found
+
+    def known(self) -> dict[str, Any] | None:
+        """The manifest, or None where there is no run yet."""
+        return self.manifest if (self.path / "manifest.json").is_file() else None
 
     def open(self, identity: Mapping[str, Any], once: Mapping[str, Any]) -> dict[str, Any]:
         """The manifest, written if the folder is new; `identity` must be what is stored, `once` is decided by whoever comes first.
@@ -162,6 +167,18 @@ class Part:
             return pl.read_parquet(file)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise StoreError(f"{file} cannot be read ({error}): delete it and run the same command to make it again") from error
+
+    def trust(self) -> dict[str, dict[str, Any]]:
+        """What was gathered for the trust checks, by the name of the check."""
+        return {name: facts for name, facts in self._trust().items() if isinstance(facts, dict)}
+
+    def trust_seconds(self) -> float:
+        return float(self._trust().get("seconds", 0.0))
+
+    def _trust(self) -> dict[str, Any]:
+        file = self.path / "trust.json"
+        found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+        return found
 
     def facts(self, label: str) -> dict[str, Any] | None:
         file = self.file(label, "json")

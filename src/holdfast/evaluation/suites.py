@@ -33,15 +33,20 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     if isinstance(threat, L1):
         first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
         return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
-    spread = ("diversified", "corner", "uniform")
+    spread = ("corner", "diversified", "uniform")
+
+    def again(steps: int, restarts: int) -> Attack:
+        return cosine(threat, steps=steps, restarts=times(restarts), starts=spread, decay=0.5, share=1.0)
+
     return [
         Entry(cosine(threat, steps=20)),
-        Entry(cosine(threat, steps=20, restarts=times(2), starts=spread), near=0.7, spot=_SPOT),
-        Entry(cosine(threat, steps=30, rivals=times(3)), near=0.5, spot=_SPOT),
-        Entry(cosine(threat, steps=40, restarts=times(4), starts=spread), near=0.4),
-        Entry(cosine(threat, steps=40, restarts=times(8), starts=spread), near=0.3),
-        Entry(apgd_targeted(threat, steps=50, rivals=times(9)), near=0.2),
-        Entry(square(threat, steps=times(1000), horizon=_HORIZON), near=0.2, spot=_SPOT),
+        Entry(cosine(threat, steps=25, rivals=times(3)), near=0.5, spot=_SPOT),
+        Entry(again(25, 2), near=0.5, spot=_SPOT),
+        Entry(again(50, 6), near=0.35, hope=3.0),
+        Entry(again(60, 8), near=0.2, hope=3.0),
+        Entry(apgd_targeted(threat, steps=50, rivals=times(9)), near=0.1, hope=3.0),
+        # The schedule of 3000 queries, of which the first third finds most.
+        Entry(square(threat, steps=times(1000), horizon=3 * times(1000)), near=0.15, hope=3.0, spot=_SPOT),
     ]
 
 

@@ -103,6 +103,12 @@ class Classifier:
         other.net = net
         return other
 
+    def declared(self, stochastic: bool) -> Classifier:
+        """The same model, said to draw random numbers or not."""
+        other = copy.copy(self)
+        other.stochastic = stochastic
+        return other
+
     def fit_classes(self, x: Tensor) -> None:
         """Learn the number of classes from the answer to one input, and check that the net takes such inputs at all."""
         with torch.no_grad():

@@ -1,0 +1,91 @@
+"""`Reaction`: how search meets a model whose answers or gradients mislead it. Decided once a run, stored, obeyed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from holdfast.core.attack import Attack
+from holdfast.core.types import Access, Bounds, Model, Out, Source
+
+from holdfast.engine.straight import straight
+from holdfast.evaluation.plan import Plan
+from holdfast.parts.sources import Eot, Smoothed
+
+Gradient = Literal["own", "straight", "smoothed", "none"]
+DRAWS = 8
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """`stochastic`: answers vary, so gradients are means over draws (EOT); `logarithm`: answers are probabilities, so search sees their
+    logarithms; `scale`: what logits are divided by, so that no softmax of them saturates; `gradient`: the model's `own`, one that goes
+    `straight` through steps (BPDA), that of a `smoothed` copy, or `none` of use; `doubtful`: margins found with it say nothing of how
+    near a sample is, so that every sample gets every attack."""
+
+    stochastic: bool = False
+    logarithm: bool = False
+    scale: float = 1.0
+    gradient: Gradient = "own"
+    doubtful: bool = False
+
+    def model(self, model: Model, x: Tensor, steps: bool = True) -> Model:
+        """What search asks: the model seen through logarithm and scale, where so decided with a gradient `straight` through its `steps`."""
+        logarithm = self.logarithm
+        if self.gradient == "straight" and steps:
+            model = straight(model, x)
+            # Its answers are what the softmax was of, where it found one.
+            logarithm = logarithm and probabilities(model(x).logits)
+        return model if not logarithm and self.scale == 1 else Seen(model, logarithm, self.scale)
+
+    def attack(self, attack: Attack) -> Attack:
+        """The attack with the gradient source that the model asks for."""
+        found: Source | None = Eot(DRAWS) if self.stochastic else Smoothed() if self.gradient == "smoothed" else None
+        return attack if found is None else replace(attack, rule=attack.rule.sourced(found))
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan for such a model, where its suite reacts: sources swapped; where gradients are doubtful every entry is made on
+        every survivor, and where there are none only entries that need none."""
+        if not plan.reacts:
+            return plan
+        kept = [entry for entry in plan.entries if self.gradient != "none" or entry.attack.rule.needs < Access.GRADIENT]
+        entries = [replace(entry, attack=self.attack(entry.attack)) for entry in kept or plan.entries]
+        if self.doubtful:
+            entries = [replace(entry, near=None, hope=None) for entry in entries]
+        return replace(plan, entries=tuple(entries))
+
+
+@final
+class Seen:
+    """A model whose logits search sees divided by `scale`, after the logarithm where they are probabilities; the order is the same."""
+
+    def __init__(self, model: Model, logarithm: bool, scale: float) -> None:
+        self.inner, self.logarithm, self.scale = model, logarithm, scale
+        self.access: Access = model.access
+        self.bounds: Bounds = model.bounds
+        self.stochastic, self.dtype, self.device = model.stochastic, model.dtype, model.device
+
+    @property
+    def independent(self) -> bool:
+        return self.inner.independent
+
+    @property
+    def classes(self) -> int:
+        return self.inner.classes
+
+    def __call__(self, x: Tensor) -> Out:
+        out = self.inner(x)
+        logits = out.logits
+        if self.logarithm:
+            logits = logits.clamp_min(math.exp(-80)).log()
+        return replace(out, logits=logits / self.scale)
+
+
+def probabilities(logits: Tensor) -> bool:
+    """Whether all rows are probabilities: not negative, summing to one."""
+    sums = logits.sum(dim=1)
+    return bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
