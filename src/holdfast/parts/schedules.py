@@ -18,22 +18,25 @@ class Schedule(ABC):
 
 
 @dataclass(frozen=True)
-class Constant(Schedule):
+class _Scaled(Schedule):
     share: float
 
     def __post_init__(self) -> None:
         if not (self.share > 0 and math.isfinite(self.share)):
             raise ConfigError(f"a step of {self.share} times the radius: expected a positive, finite step and radius")
 
+
+@dataclass(frozen=True)
+class Constant(_Scaled):
+    """Always the same `share`."""
+
     def __call__(self, step: Tensor, steps: int) -> float:
         return self.share
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
+class Cosine(_Scaled):
     """From `share` down to 0 along half a cosine."""
-
-    share: float
 
     def __call__(self, step: Tensor, steps: int) -> Tensor:
         return self.share * 0.5 * (1 + (step * (math.pi / steps)).cos())
