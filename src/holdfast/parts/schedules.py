@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 
+import torch
 from torch import Tensor
 
 from holdfast.core.errors import ConfigError
@@ -39,4 +41,10 @@ class Cosine(_Scaled):
     """From `share` down to 0 along half a cosine."""
 
     def __call__(self, step: Tensor, steps: int) -> Tensor:
-        return self.share * 0.5 * (1 + (step * (math.pi / steps)).cos())
+        return self.share * _fall(steps, step.device)[step]
+
+
+@cache
+def _fall(steps: int, device: torch.device) -> Tensor:
+    """½(1 + cos(πt/T)) for t = 0 … T, in double precision: a table, so that every device takes the same steps."""
+    return torch.tensor([0.5 * (1 + math.cos(math.pi * t / steps)) for t in range(steps + 1)], dtype=torch.float64, device=device)
