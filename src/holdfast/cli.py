@@ -83,7 +83,8 @@ def evaluate_command(
     split: Split = "test",
     limit: Limit = None,
     offset: Offset = 0,
-    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites).")] = None,
+    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites); standard-1 when not given.")] = None,
+    effort: Annotated[float, typer.Option(help="Multiplies the restarts, rivals and queries of standard-1.")] = 1.0,
     attack: Annotated[list[str] | None, typer.Option(help="An attack of your own plan, as in 'pgd(steps=100)'; repeat it.")] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Also the accuracy against the radius, from a quarter of it to twice.")] = False,
     radii: Annotated[str | None, typer.Option(help="Also the accuracy at these radii: 2/255,4/255,8/255.")] = None,
@@ -110,7 +111,7 @@ def evaluate_command(
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
-            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, out=out, seed=seed, slots=slots,
+            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, effort=effort, out=out, seed=seed, slots=slots,
             replica=replica, budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
         )  # fmt: skip
     _conclude(result, as_json, fail_under, interrupt, report or out / "report.html")

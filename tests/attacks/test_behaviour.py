@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast.attacks import apgd, apgd_targeted, bim_a, bim_b, carlini_wagner, deepfool, fgsm, least_likely, mi_fgsm, pgd
+from holdfast.attacks import apgd, apgd_targeted, bim_a, bim_b, carlini_wagner, cosine, deepfool, fgsm, least_likely, mi_fgsm, pgd
 from holdfast.engine import Samples, run
 from holdfast.models.classifier import Classifier
 from holdfast.parts.threats import L0, L1, L2, Linf
@@ -35,6 +35,7 @@ EVERY = [
     fgsm(0.3), bim_a(0.3), bim_b(0.3), least_likely(0.5), mi_fgsm(0.3), pgd(0.3, steps=10), pgd(L2(0.8), steps=10), pgd(L1(2.0), steps=10),
     pgd(L0(3.0), steps=10), apgd(0.3, steps=10), apgd(L2(0.8), steps=10, objective="dlr"), apgd(L1(2.0), steps=10),
     apgd_targeted(0.3, steps=10), deepfool(), deepfool(Linf(0.3)), carlini_wagner(steps=30, searches=3, initial=1.0),
+    cosine(0.3, steps=10, restarts=3, starts=("diversified", "corner")), cosine(L2(0.8), steps=10), cosine(0.3, steps=5, rivals=3),
 ]  # fmt: skip
 
 

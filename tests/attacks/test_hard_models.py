@@ -19,6 +19,7 @@ MADE = [
         for threat in (Linf(0.2), L2(0.3), L1(0.5))
         for make in (attacks.apgd_targeted, attacks.fab, attacks.fab_targeted)
     ],
+    *[attacks.cosine(threat, steps=8, restarts=3, starts=("diversified", "corner", "uniform")) for threat in (Linf(0.2), L2(0.3))],
     attacks.square(0.2, steps=20),
     attacks.square(L2(0.3), steps=20),
 ]

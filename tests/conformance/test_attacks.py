@@ -28,6 +28,11 @@ SMALL: dict[str, list[Attack]] = {
     "bim_a": [attacks.bim_a(0.1, steps=5)],
     "bim_b": [attacks.bim_b(0.12, steps=5)],
     "carlini_wagner": [attacks.carlini_wagner(steps=10, searches=2, rate=0.1, initial=0.1)],
+    "cosine": [
+        attacks.cosine(0.08, steps=5, restarts=4, starts=("diversified", "corner", "uniform")),
+        attacks.cosine(L2(0.25), steps=5, restarts=2, starts=("corner", "clean")),
+        attacks.cosine(0.08, steps=4, rivals=2, restarts=2),
+    ],
     "deepfool": [attacks.deepfool(steps=6), attacks.deepfool(Linf(0.15), steps=6, classes=3), attacks.deepfool(steps=6, targeted=True)],
     "fab": [attacks.fab(L2(0.3), steps=5, restarts=2), attacks.fab(Linf(inf), steps=5), attacks.fab(L1(0.8), steps=5)],
     "fab_targeted": [attacks.fab_targeted(0.1, steps=4, rivals=2, restarts=2), attacks.fab_targeted(steps=4, rivals=2)],

@@ -35,11 +35,14 @@ def test_a_budget_too_small_to_verify_a_claim_is_refused() -> None:
 
 @pytest.mark.parametrize("budget", [0, 3, 8, 9, 15, 40])
 @pytest.mark.parametrize("given", [True, False])
-def test_a_sample_never_passes_its_budget(budget: int, given: bool) -> None:
+@pytest.mark.parametrize("name", ["pgd", "cosine"])
+def test_a_sample_never_passes_its_budget(budget: int, given: bool, name: str) -> None:
+    starts = ("diversified", "corner")
+    attack = attacks.pgd(0.08, steps=30, restarts=3) if name == "pgd" else attacks.cosine(0.08, steps=30, restarts=3, starts=starts)
     case = flat()
     queries = torch.full((len(case.samples),), budget)
     clean = clean_answers(case.model, case.samples, Asker(Pieces())) if given else None
-    outcome = case.run(attacks.pgd(0.08, steps=30, restarts=3), slots=5, queries=queries, clean=clean)
+    outcome = case.run(attack, slots=5, queries=queries, clean=clean)
     assert bool((outcome.forwards <= queries.clamp_min(0 if given else 1)).all())
     # A sample that was cut short is not called finished, unless it fell before.
     assert bool((outcome.done | ~outcome.success).all()) and not outcome.complete

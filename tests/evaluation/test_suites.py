@@ -1,14 +1,18 @@
 """A suite is a promise: what its name stands for, down to the last constant, is written here once more."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from holdfast import evaluate
+from holdfast.attacks.short import parse
 from holdfast.core.errors import ConfigError
 from holdfast.engine import Pieces
+from holdfast.evaluation.entry import Entry
 from holdfast.evaluation.plan import plan
-from holdfast.evaluation.suites import SUITES, suite_attacks, suite_name
+from holdfast.evaluation.suites import DEFAULT, SUITES, suite_entries, suite_name
 from holdfast.models import Classifier
 from holdfast.parts.threats import L0, L1, L2, Linf
 
@@ -64,9 +68,93 @@ def test_what_each_suite_stands_for(threat, said):
         "autoattack-rand": [ce(said, source="Eot(draws=20)"), dlr(said, source="Eot(draws=20)")],
         "autoattack-plus": [ce(said, restarts=5), dlr(said, 5), fab(said, 5), *search, aimed(said), fab(said, rivals=9)],
     }
-    assert list(golden) == list(SUITES)
+    assert [DEFAULT, *golden] == list(SUITES)
     for name, expected in golden.items():
-        assert [repr(attack) for attack in suite_attacks(name, threat)] == expected
+        assert suite_entries(name, threat) == [Entry(attack) for attack in attacks_of(name, threat)], "each on what is left"
+        assert [repr(attack) for attack in attacks_of(name, threat)] == expected
+
+
+def attacks_of(name, threat):
+    return [entry.attack for entry in suite_entries(name, threat)]
+
+
+# Of `standard-1`: each attack's short form, the digest of its expanded form, how near a sample must have come, the share drawn besides.
+# A change here is another suite: it takes another name.
+SPREAD = "starts=('diversified', 'corner', 'uniform')"
+BALL = [
+    ("cosine({0})", None, 0.0),
+    ("cosine({0}, restarts=2, " + SPREAD + ")", 0.7, 0.02),
+    ("cosine({0}, steps=30, rivals=3)", 0.5, 0.02),
+    ("cosine({0}, steps=40, restarts=4, " + SPREAD + ")", 0.4, 0.0),
+    ("cosine({0}, steps=40, restarts=8, " + SPREAD + ")", 0.3, 0.0),
+    ("apgd_targeted({0}, steps=50)", 0.2, 0.0),
+    ("square({0}, steps=1000, horizon=10000)", 0.2, 0.02),
+]
+STANDARD = {
+    Linf(8 / 255): (
+        BALL,
+        ["44d557cc61bfabf9", "22049c8716cb37be", "a303f4489573f434", "077eac6a0fa2a872", "a5a8af07ab7186ce", "b61e0124e9104ef7",
+         "90934fcf75d6168a"],
+    ),
+    L2(0.5): (
+        BALL,
+        ["fe6f8adde818e5a4", "6deda43ec346a58e", "50f635bf15cf2752", "5cb28098e93637dc", "64991016834f0e91", "94a6d5a3d29f3fed",
+         "c91d7c06ac12477e"],
+    ),
+    L1(12.0): (
+        [("apgd({0}, steps=60)", None, 0.0), ("apgd_targeted({0}, steps=40, rivals=5)", 0.8, 0.02), ("apgd({0}, restarts=5)", 0.4, 0.0)],
+        ["aa124dc3ff65671f", "ef2be6d90fe56de5", "991a043fde71a4f8"],
+    ),
+    L0(10.0): (
+        [("pgd({0}, steps=100)", None, 0.0), ("pgd({0}, steps=200, restarts=4)", 0.8, 0.02)],
+        ["d85f38dadec5adb9", "41008ed5dcb6d662"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("threat", STANDARD, ids=lambda threat: type(threat).__name__)
+def test_standard_1_is_frozen(threat):
+    lines, digests = STANDARD[threat]
+    entries = suite_entries("standard-1", threat)
+    radius = "8/255" if threat.radius < 0.1 else f"{threat.radius:g}"
+    said = [line.format(f"{type(threat).__name__}({radius})") for line, _, _ in lines]
+    assert [str(entry.attack) for entry in entries] == said
+    assert [entry.attack.digest for entry in entries] == digests
+    assert [(entry.near, entry.spot) for entry in entries] == [(near, spot) for _, near, spot in lines]
+    assert all(entry.survivors and not entry.curve for entry in entries)
+    assert [parse(text).digest for text in said] == digests, "what is printed can be run"
+    assert suite_entries("standard", threat) == suite_entries("standard-1", threat, 1.0) == list(plan(threat).entries)
+    assert plan(threat).suite == DEFAULT == "standard-1" and plan(threat).effort == 1
+
+
+def amounts(effort, threat=Linf(8 / 255)):
+    found = [entry.attack for entry in suite_entries("standard-1", threat, effort)]
+    return [(attack.group.restarts, attack.group.rivals, attack.stop.steps) for attack in found]
+
+
+def test_effort_multiplies_restarts_rivals_and_queries():
+    assert amounts(1.0) == [(1, 0, 20), (2, 0, 20), (1, 3, 30), (4, 0, 40), (8, 0, 40), (1, 9, 50), (1, 0, 1000)]
+    assert amounts(3) == [(1, 0, 20), (6, 0, 20), (1, 9, 30), (12, 0, 40), (24, 0, 40), (1, 27, 50), (1, 0, 3000)]
+    assert amounts(0.01) == [(1, 0, 20), (1, 0, 20), (1, 1, 30), (1, 0, 40), (1, 0, 40), (1, 1, 50), (1, 0, 10)], "never none"
+    assert [restarts for restarts, _, _ in amounts(2, L1(12.0))] == [1, 1, 10] and amounts(2, L0(9.0))[1][0] == 8
+    near = [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1), 3)]
+    assert near == [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1))], "effort is spent where it was"
+    assert plan("linf:0.1", effort=2).effort == 2 and plan("linf:0.1", effort=2) != plan("linf:0.1")
+
+
+@pytest.mark.parametrize("effort", [0, -1, math.nan, math.inf])
+def test_an_effort_must_be_positive_and_finite(effort):
+    with pytest.raises(ConfigError, match=r"effort=.*positive"):
+        suite_entries("standard-1", Linf(0.1), effort)
+
+
+def test_only_standard_1_has_an_effort():
+    for name in ("quick-1", "autoattack"):
+        with pytest.raises(ConfigError, match="only standard-1"):
+            plan("linf:0.1", name, effort=2)
+        assert plan("linf:0.1", name, effort=1.0) == plan("linf:0.1", name)
+    with pytest.raises(ConfigError, match="attacks of your own"):
+        plan("linf:0.1", attacks=["fgsm"], effort=2)
 
 
 def test_names_and_aliases():
@@ -76,16 +164,16 @@ def test_names_and_aliases():
         suite_name("autoatack")
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", [name for name in SUITES if name != DEFAULT])
 def test_a_threat_that_a_suite_does_not_know_is_refused(name):
     with pytest.raises(ConfigError, match="l0"):
-        suite_attacks(name, L0(3.0))
+        suite_entries(name, L0(3.0))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 @pytest.mark.parametrize("name", ["autoattack-standard", "autoattack-plus", "autoattack-rand"])
 def test_few_classes_fall_back(name, classes):
-    rules = [attack.fitted(classes) for attack in suite_attacks(name, Linf(0.1))]
+    rules = [attack.fitted(classes) for attack in attacks_of(name, Linf(0.1))]
     assert all(attack.group.rivals <= classes - 1 for attack in rules)
     said = " ".join(map(repr, rules))
     assert ("TargetedDlr" in said) == (classes >= 4 and name != "autoattack-rand") and ("=Dlr" in said) == (
@@ -99,7 +187,7 @@ def test_the_cascade_runs_and_is_recorded_under_its_full_name(monkeypatch):
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
     x = torch.rand(6, 1, 4, 4)
     y = net(x).argmax(dim=1)
-    shortened = [attack for attack in suite_attacks("autoattack", Linf(0.02)) if attack.name != "square"]
+    shortened = [entry for entry in suite_entries("autoattack", Linf(0.02)) if entry.attack.name != "square"]
     monkeypatch.setitem(SUITES, "autoattack-standard", lambda threat: shortened)
     result = evaluate(Classifier(net, 3), (x, y), Linf(0.02), suite="autoattack", pieces=Pieces(16), slots=8)
     assert result.manifest["suite"] == "autoattack-standard" and len(result.attacks) == 3

@@ -7,12 +7,12 @@ import torch
 
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Batch, Out
-from holdfast.parts.objectives import CrossEntropy, Dlr, Hinge, Margin, TargetedDlr, objective
+from holdfast.parts.objectives import Alternating, CrossEntropy, Dlr, Hinge, Margin, ProbabilityMargin, TargetedDlr, objective
 
 LOGITS = torch.randn(200, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
 Y = torch.arange(200) % 6
 TARGET = (Y + 1 + torch.arange(200) // 6 % 5) % 6
-TOLD = Batch(torch.zeros(200, 1), Y, TARGET, Out(LOGITS), Y, Y * 0, torch.ones(200))
+TOLD = Batch(torch.zeros(200, 1), Y, TARGET, Out(LOGITS), Y, torch.arange(200) % 7, torch.ones(200))
 
 
 def by_hand(equation):
@@ -38,6 +38,14 @@ def targeted_dlr(z, y, t):
     return -(z[y] - z[t]) / (ordered[0] - (ordered[2] + ordered[3]) / 2)
 
 
+def softmax(z):
+    return [math.exp(value) / sum(math.exp(other) for other in z) for value in z]
+
+
+def probability(z, y, t):
+    return others(softmax(z), y) - softmax(z)[y]
+
+
 EQUATIONS = {
     "cross-entropy": (CrossEntropy(), lambda z, y, t: -log_softmax(z, y)),
     "cross-entropy, targeted": (CrossEntropy(True), lambda z, y, t: log_softmax(z, t)),
@@ -46,6 +54,8 @@ EQUATIONS = {
     "margin, targeted, strict": (Margin(True, strict=True), lambda z, y, t: z[t] - others(z, t)),
     "dlr": (Dlr(), dlr),
     "targeted dlr": (TargetedDlr(), targeted_dlr),
+    "probability margin": (ProbabilityMargin(), probability),
+    "probability margin, targeted": (ProbabilityMargin(True), lambda z, y, t: softmax(z)[t] - softmax(z)[y]),
     "hinge": (Hinge(False, 1.0), lambda z, y, t: min(others(z, y) - z[y], 1.0)),
     "hinge, targeted": (Hinge(True, 0.5), lambda z, y, t: min(z[t] - others(z, t), 0.5)),
 }
@@ -98,9 +108,31 @@ def test_too_few_classes_fall_back_to_the_margin():
     assert CrossEntropy(True).fitted(2) == CrossEntropy(True)
 
 
+def test_siblings_take_turns_over_the_members():
+    members = (Margin(), ProbabilityMargin(), Dlr())
+    values = torch.stack([member(Out(LOGITS), TOLD) for member in members])
+    expected = torch.stack([values[int(group) % 3, row] for row, group in enumerate(TOLD.group)])
+    z = LOGITS.clone().requires_grad_()
+    taken = Alternating(members=members)(Out(z), TOLD)
+    assert torch.equal(taken.detach(), expected)
+    (g,) = torch.autograd.grad(taken.sum(), z)
+    for place, member in enumerate(members):
+        alone = LOGITS.clone().requires_grad_()
+        (own,) = torch.autograd.grad(member(Out(alone), TOLD).sum(), alone)
+        mine = TOLD.group % 3 == place
+        assert bool(mine.any()) and torch.allclose(g[mine], own[mine], rtol=0, atol=1e-12)
+    assert Alternating(members=members).fitted(2).members == (Margin(), ProbabilityMargin(), Margin())
+
+
+def test_a_certain_model_leaves_its_probabilities_in_range():
+    value = ProbabilityMargin()(Out(torch.tensor([[1e30, 0.0, -1e30], [0.0, 1e4, 0.0]])), TOLD[:2])
+    assert value.tolist() == [-1.0, -1.0]
+
+
 def test_names_give_the_objectives_and_their_targeted_forms():
     assert objective("ce") == CrossEntropy() and objective("ce", True) == CrossEntropy(True)
     assert objective("dlr") == Dlr() and objective("dlr", True) == TargetedDlr() == objective("targeted_dlr", True)
+    assert objective("probability", True) == ProbabilityMargin(True)
     assert objective("margin", True) == Margin(True, strict=True)
     with pytest.raises(ConfigError, match="entropy"):
         objective("entropy")

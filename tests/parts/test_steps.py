@@ -12,7 +12,7 @@ from holdfast.parts.transforms import Momentum
 
 def test_cosine_falls_from_its_share_to_zero_by_each_rows_own_step():
     share = Cosine(0.5)(torch.tensor([0, 5, 10]), 10)
-    assert torch.allclose(share, torch.tensor([0.5, 0.25, 0.0]), atol=1e-6)
+    assert torch.allclose(share, torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64), atol=1e-12)
     assert Constant(0.5)(torch.tensor([0, 5]), 10) == 0.5
 
 

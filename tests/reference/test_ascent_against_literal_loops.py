@@ -1,5 +1,6 @@
-"""FGSM, BIM, MI-FGSM and PGD visit the same points as loops written straight from their papers."""
+"""FGSM, BIM, MI-FGSM, PGD and the cosine ascent visit the same points as loops written straight from their papers."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from holdfast.attacks import bim, fgsm, mi_fgsm, pgd
-from holdfast.core.attack import Stop
-from holdfast.engine import Samples, run
+from holdfast.attacks import bim, cosine, fgsm, mi_fgsm, pgd
+from holdfast.core.attack import Group, Stop
+from holdfast.core.draw import Draw, row_key
+from holdfast.engine import Samples, Setting, run
 from holdfast.models.classifier import Classifier
 from holdfast.parts.threats import L2, Linf
 
@@ -140,3 +142,55 @@ def test_pgd_in_l2_from_its_own_start():
 def test_pgd_without_a_random_start_begins_at_the_input():
     net, x, y = setting()
     assert torch.equal(visited(pgd(EPSILON, steps=2, random_start=False), net, x, y)[0], x)
+
+
+def margin_gradient(net, x, y, probability):
+    x = x.clone().requires_grad_()
+    z = net.body(x) * 4
+    q = z.softmax(dim=1) if probability else z
+    own = torch.stack([q[i, k] for i, k in enumerate(y.tolist())])
+    other = torch.stack([max(q[i, k] for k in range(5) if k != label) for i, label in enumerate(y.tolist())])
+    return torch.autograd.grad((other - own).sum(), x)[0]
+
+
+def cosine_ascent(net, x, y, start, steps, direction, into, epsilon, probability=False, decay=0.75, share=2.0):
+    """From `start`, the step of each iteration from `share` ε down to nothing."""
+    points, memory = [start], torch.zeros_like(x)
+    for t in range(steps):
+        g = margin_gradient(net, points[-1], y, probability)
+        memory = decay * memory + g / g.abs().sum(dim=(1, 2, 3), keepdim=True)
+        length = epsilon * share * (1 + math.cos(math.pi * t / steps)) / 2
+        points.append(into(x, points[-1] + length * direction(memory)))
+    return points
+
+
+def unit(memory):
+    return memory / memory.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+
+
+def test_cosine_in_linf():
+    net, x, y = setting()
+    expected = cosine_ascent(net, x, y, x, 9, torch.sign, into_linf, EPSILON)
+    agree(visited(cosine(EPSILON, steps=9), net, x, y), expected)
+
+
+def test_cosine_in_l2_with_its_own_pace():
+    net, x, y = setting()
+    expected = cosine_ascent(net, x, y, x, 6, unit, lambda x, p: into_l2(x, p, 0.4), 0.4, decay=0.9, share=1.2)
+    agree(visited(cosine(L2(0.4), steps=6, decay=0.9, share=1.2), net, x, y), expected)
+
+
+def test_the_second_restart_of_cosine_climbs_probabilities_from_a_corner():
+    """Two siblings of a sample enter one after the other; the second starts at the second start, on the second objective."""
+    net, x, y = setting()
+    attack = cosine(EPSILON, steps=5, restarts=2, starts=("clean", "corner"))
+    attack = replace(attack, stop=Stop(5, early=False), keep="last", group=Group(2, cancel="none"))
+    net.asked.clear()
+    run(attack, Classifier(net, 5), Samples.of(x, y), Setting(slots=len(x)))
+    second = [asked[: len(x)] for asked in net.asked if len(asked) >= len(x)]
+    key = row_key(0, torch.arange(len(x)), torch.ones(len(x), dtype=torch.int64))
+    signs = Draw(key, torch.zeros_like(key)).sign("corner", tuple(x.shape[1:]), x.dtype)
+    start = into_linf(x, x + EPSILON * signs)
+    expected = cosine_ascent(net, x, y, start, 5, torch.sign, into_linf, EPSILON, probability=True)
+    at = next(i for i, asked in enumerate(second) if torch.allclose(asked, start, rtol=0, atol=1e-12))
+    agree(second[at : at + 6], expected)

@@ -103,16 +103,18 @@ def test_l2_moves_norm_from_one_square_to_a_bump_in_another():
             first[r1 : r1 + length, c1 : c1 + length] = True
             second[r2 : r2 + length, c2 : c2 + length] = True
             spare = max(epsilon**2 - float(delta.square().sum()), 0.0)
-            new = torch.where(second, 0.0, delta)
+            new, cancelled = torch.where(second, 0.0, delta), False
             for channel in range(2):
                 pattern = bump(length, length)
                 pattern = (pattern.T if turned else pattern) * signs[channel, 0, 0]
                 window = delta[channel, r1 : r1 + length, c1 : c1 + length]
                 mixed = pattern + window / max(float(window.norm()), 1e-12)
+                cancelled |= float(mixed.norm()) < 1e-9
                 budget = math.sqrt(spare / 2 + float(delta[channel][first | second].square().sum()))
                 new[channel, r1 : r1 + length, c1 : c1 + length] = mixed / mixed.norm() * budget
             expected = x[i] + new / new.norm() * epsilon
-            assert torch.allclose(points[t, i], expected.clamp(0, 1), rtol=0, atol=1e-7)
+            # Where a bump meets its own negative only rounding is left of both, and two ways to add need not leave the same.
+            assert cancelled or torch.allclose(points[t, i], expected.clamp(0, 1), rtol=0, atol=1e-7)
             now = margin(net, points[t, i], int(y[i]))
             if now > value or now > 0:
                 best, value = points[t, i], max(now, value)

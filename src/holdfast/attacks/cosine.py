@@ -34,8 +34,10 @@ def cosine(
     over `starts`: `clean`, `corner`, `uniform`, `diversified`; with `rivals` each is aimed at one of the likeliest wrong classes
     in turn (z_t − z_y), and any wrong answer counts.
 
-    Raises ConfigError for a radius that is not positive and finite, no steps, or an unknown start.
+    Raises ConfigError for a radius or `share` that is not positive and finite, no steps, or an unknown start.
     Source: step and momentum of the PGD family; margins in probability space Xie et al. 2024 (PMA); starts Tashiro et al. 2020 (ODI).
+    Differs from the papers: Xie et al. and Tashiro et al. each lead one ascent of their own; here a margin of theirs and a start of
+    theirs are two among those that the restarts of one ascent take turns over.
 
     >>> str(cosine(8 / 255, restarts=2))
     'cosine(8/255, restarts=2)'

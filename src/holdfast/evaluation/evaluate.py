@@ -57,6 +57,7 @@ def evaluate(
     suite: str | None = None,
     attacks: Sequence[Attack | str] = (),
     radii: Sequence[float] = (),
+    effort: float = 1.0,
     out: str | Path | None = None,
     seed: int = 0,
     slots: int | None = None,
@@ -73,9 +74,10 @@ def evaluate(
 
     `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do
     (`Linf(8 / 255)`, or "linf:8/255");
-    `suite`: a named plan (`standard-1` when nothing is named, `autoattack`, `quick-1`), or `attacks` of your own; `radii`: a grid for the
-    accuracy against radius; `out`: the run's folder (a temporary one when None): the same call goes on where it stopped, and a finished
-    run asks the model nothing; `pieces`: how the model is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
+    `suite`: a named plan (`standard-1` when None, `autoattack`, `quick-1`), or `attacks` of your own; `effort`: multiplies the restarts,
+    rivals and queries of `standard-1`, from a fraction to tens; `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
+    temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
+    is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
     put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every
     k-th sample from the i-th; `trust`: False leaves out the trust checks that ask the model (of a suite alone: attacks of your own are
     not judged so); `halt` is asked between steps; a halted run is resumable.
@@ -91,7 +93,7 @@ def evaluate(
     True
     """
     dataset = data if isinstance(data, Dataset) else from_tensors(*data)
-    todo = plan(threat, suite, attacks, radii)
+    todo = plan(threat, suite, attacks, radii, effort)
     index, count = shard
     if not 0 <= index < count:
         raise ConfigError(f"shard {index}/{count}: expected 0 ≤ i < k, as in 0/4")
@@ -284,6 +286,7 @@ def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: in
         "data": {"name": data.name, "fingerprint": data.fingerprint(), "samples": len(data), "classes": data.classes},
         "threat": {"norm": type(todo.threat).__name__, "radius": todo.threat.radius if math.isfinite(todo.threat.radius) else None},
         "suite": todo.suite,
+        "effort": todo.effort,
         "attacks": [
             {
                 "label": entry.label(i), "attack": str(entry.attack), "expanded": repr(entry.attack.fitted(model.classes)),

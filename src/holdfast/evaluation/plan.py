@@ -32,11 +32,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """The entries in order; `threat` is what the robust accuracy speaks of; `suite` is the name they came by, if any."""
+    """The entries in order; `threat` is what the robust accuracy speaks of; `suite` the name they came by, if any, at which `effort`."""
 
     threat: Threat
     entries: tuple[Entry, ...]
     suite: str | None = None
+    effort: float = 1.0
 
     @property
     def reacts(self) -> bool:
@@ -49,13 +50,14 @@ def plan(
     suite: str | None = None,
     attacks: Sequence[Attack | str] = (),
     radii: Sequence[float] = (),
+    effort: float = 1.0,
 ) -> Plan:
     """The plan of a named suite, or of attacks of one's own (each made on every sample); `radii` adds the accuracy against them.
 
-    `threat`: one of the threats, or its short form, "linf:8/255".
+    `threat`: one of the threats, or its short form, "linf:8/255"; `effort`: how often `standard-1` tries, as a share of its usual.
 
-    Raises ConfigError for unknown names, for a suite together with attacks, and for a threat without a positive radius
-    (an infinite one goes only with attacks of one's own, that look for the smallest change).
+    Raises ConfigError for unknown names, for a suite together with attacks, for an effort where there is none, and for a threat without
+    a positive radius (an infinite one goes only with attacks of one's own, that look for the smallest change).
     """
     threat = parse_threat(threat) if isinstance(threat, str) else threat
     if not isinstance(threat, Threat):
@@ -64,6 +66,8 @@ def plan(
         raise ConfigError(f"threat {threat!r}: an evaluation needs a positive, finite radius, as in linf:8/255")
     if suite and attacks:
         raise ConfigError(f"suite {suite!r} and attacks of your own: name one or the other")
+    if attacks and effort != 1:
+        raise ConfigError(f"effort={effort} and attacks of your own: only {DEFAULT} has an effort; give their restarts instead")
     if attacks:
         own = [parse(item, threat) if isinstance(item, str) else item for item in attacks]
         for item in own:
@@ -75,10 +79,10 @@ def plan(
         entries = [Entry(item, survivors=False) for item in own]
     else:
         suite = suite_name(suite or DEFAULT)
-        entries = suite_entries(suite, threat)
+        entries = suite_entries(suite, threat, effort)
     if radii:
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
-    return Plan(threat, tuple(entries), suite)
+    return Plan(threat, tuple(entries), suite, float(effort))
 
 
 def curve_attack(threat: Threat, radii: tuple[float, ...]) -> Attack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from holdfast.attacks import apgd, apgd_targeted, cosine, fab, fab_targeted, pgd, square
@@ -108,6 +109,6 @@ def suite_entries(name: str, threat: Threat, effort: float = 1.0) -> list[Entry]
     name = suite_name(name)
     if effort == 1:
         return SUITES[name](threat)
-    if not effort > 0 or name != DEFAULT:
+    if not 0 < effort < math.inf or name != DEFAULT:
         raise ConfigError(f"effort={effort} for suite {name!r}: only {DEFAULT} has one, a positive number; leave it out")
     return standard_1(threat, effort)

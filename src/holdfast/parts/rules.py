@@ -60,7 +60,7 @@ class Ascend(Rule):
         return state.p
 
     def price(self) -> int:
-        return self.source.asks()
+        return self.start.asks() + self.source.asks()
 
     def sourced(self, source: Source) -> Ascend:
         return replace(self, source=source)

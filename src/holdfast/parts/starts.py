@@ -19,6 +19,10 @@ class Start(ABC):
     @abstractmethod
     def __call__(self, probe: Probe, where: Mask) -> Tensor: ...
 
+    def asks(self) -> int:
+        """How often the model is asked on the way there."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Clean(Start):
@@ -69,6 +73,9 @@ class Diversified(Start):
             p = threat.project(batch.x, p + per_row(batch.radius.to(g.dtype), g) * threat.steepest(g.nan_to_num(nan=0.0)), batch.radius)
         return p
 
+    def asks(self) -> int:
+        return self.steps
+
 
 @dataclass(frozen=True)
 class Turns(Start):
@@ -80,6 +87,8 @@ class Turns(Start):
         p = probe.threat.zero(probe.batch.x)
         for place, start in enumerate(self.starts):
             mine = where & (probe.batch.group % len(self.starts) == place)
-            if bool(mine.any()):
-                p = torch.where(per_row(mine, p), start(probe, mine), p)
+            p = torch.where(per_row(mine, p), start(probe, mine), p)
         return p
+
+    def asks(self) -> int:
+        return max(start.asks() for start in self.starts)

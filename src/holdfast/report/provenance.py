@@ -18,10 +18,11 @@ def provenance(result: Result) -> list[tuple[str, str]]:
     model, data, once = manifest["model"], manifest["data"], manifest["once"]
     spread = "" if model["mean"] is None else f"; mean {model['mean']}, std {model['std']}"
     stochastic = "; stochastic" if model["stochastic"] else ""
+    effort = f" at {manifest['effort']:g} times its effort" if manifest["effort"] != 1 else ""
     shards = manifest["shards"]
     facts = [
         ("Threat", threat_words(manifest)),
-        ("Suite", manifest["suite"] or "none: attacks of one's own"),
+        ("Suite", f"{manifest['suite']}{effort}" if manifest["suite"] else "none: attacks of one's own"),
         ("Seed", str(manifest["seed"])),
         ("Budget", "no limit" if manifest["queries"] is None else f"{manifest['queries']:,} forwards per sample"),
         ("Model", f"{model['classes']} classes; range {model['low']} to {model['high']}{spread}; {model['dtype']}{stochastic}"),
@@ -47,6 +48,7 @@ def command(result: Result) -> str | None:
         return None
     words = [f"{threat['norm']}({threat['radius']!r})"]
     words.append(f"suite={manifest['suite']!r}" if manifest["suite"] else f"attacks={[entry['attack'] for entry in entries]!r}")
+    words += [f"effort={manifest['effort']!r}"] if manifest["effort"] != 1 else []
     words += [f"radii={entry['radii']!r}" for entry in manifest["attacks"] if entry["curve"]]
     if manifest["queries"] is not None:
         words.append(f"budget=Budget(queries={manifest['queries']})")
