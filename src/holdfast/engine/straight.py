@@ -51,6 +51,8 @@ def straight(model: Model, x: Tensor) -> Model:
                 total = made(point).logits.sum()
                 if total.requires_grad:
                     torch.autograd.grad(total, point, allow_unused=True)
+        if isinstance(net, nn.Module) and any(t.requires_grad for part in net.modules() for t in _held(part)):
+            raise TypeError("it keeps what it computed, and so the graph of every answer")
     except Exception as error:  # this runs the user's own code, as nobody meant it to run: it can raise anything
         raise ModelError(
             f"the net has no straight-through stand-in ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}): "
@@ -104,6 +106,11 @@ class _Straight(nn.Module):
             return answer
         sources = [t for t in given if isinstance(t, Tensor) and t.requires_grad]
         return self.surrogates.rejoined(answer, sources)
+
+
+def _held(module: nn.Module) -> list[Tensor]:
+    """The tensors that a module keeps, as buffers or as plain attributes."""
+    return [value for value in (*module._buffers.values(), *vars(module).values()) if isinstance(value, Tensor)]
 
 
 def _lifted(hard: Tensor, soft: Tensor) -> Tensor:

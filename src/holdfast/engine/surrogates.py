@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 STEPS = {"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"}
 CLAMPS = {"clamp", "clip", "hardtanh", "clamp_min", "clamp_max"}
 CURVES = {"tanh", "sigmoid"}
-SQUASHES = STEPS | CLAMPS | CURVES | {"softmax", "relu"}
+SQUASHES = STEPS | CLAMPS | CURVES | {"softmax"}
 """Each class through the same rising curve, so that what was largest before it is largest after it."""
 RISING = {"log", "log2", "log10", "log1p", "exp", "sqrt"}
 ABOVE, BELOW = {"gt", "ge", "greater", "greater_equal"}, {"lt", "le", "less", "less_equal"}
@@ -29,7 +29,7 @@ LOGIC: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(("__invert__", "logical_not", "bitwise_not"), torch.neg),
 }
 FOLLOWED = CASTS | SHAPES | SUMS | PRODUCTS | RISING | set(LOGIC)
-AUGMENTED = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div", "__setitem__": "copy"}
+AUGMENTED = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div", "__setitem__": "masked_fill"}
 RETURNS = {"tensor", "as_tensor", "stack", "cat"} | CASTS
 FLAT = 1e-6
 """A saturated curve: its slope is below this."""
@@ -81,20 +81,29 @@ class Surrogates(TorchFunctionMode):
 
     def _answer(self, func: Any, base: str, place: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args and isinstance(args[0], Tensor) else None
+        if self.cuts and x is not None and not place:
+            x = self.rejoined(x, self.cuts)
+            args = (x, *args[1:])
+        if "out" in kwargs:
+            return func(*args, **kwargs)
         if x is not None and x.requires_grad:
             if base == "detach":
                 return x
             if base in ("numpy", "__array__", "tolist"):
                 self.cuts.append(x)
                 return func(x.detach(), *args[1:], **kwargs)
-            if base in SQUASHES and "out" not in kwargs:
+            if base in SQUASHES:
                 return self._squash(x, func, base, place, args, kwargs)
-        soft = self._follow(func, base, place, args, kwargs) if base in FOLLOWED and "out" not in kwargs else None
-        if soft is None and "out" not in kwargs:
-            soft = self._surrogate(base, args, kwargs)
+            if (base in ("floor_divide", "__floordiv__") or kwargs.get("rounding_mode")) and not place:
+                return through(func(x.detach(), *args[1:], **kwargs).detach(), x / args[1])
+        soft = self._follow(func, base, place, args, kwargs) if base in FOLLOWED else None
+        if soft is None:
+            soft = self._surrogate(base, args)
         if place and x is not None:
             self.soft.pop(id(x), None)
         out = func(*args, **kwargs)
+        if place and out is None:  # an assignment to some elements
+            out = x
         if base in ("argmax", "max") and x is not None and x.requires_grad:
             self._won(x, out if isinstance(out, Tensor) else out[-1], args, kwargs)
         if not isinstance(out, Tensor):
@@ -116,7 +125,8 @@ class Surrogates(TorchFunctionMode):
         if place:
             func = getattr(torch, base, None) or getattr(functional, base)
             kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
-        hard: Tensor = func(given, *args[1:], **kwargs)
+        # A step's own gradient is nothing, or an error.
+        hard: Tensor = func(given.detach() if base in STEPS else given, *args[1:], **kwargs)
         if base in STEPS:
             out = through(hard, given)
         elif base in CLAMPS and _two_sided(base, args, kwargs):
@@ -133,21 +143,21 @@ class Surrogates(TorchFunctionMode):
             self.soft[id(out)] = out, given if soft is None else soft
         return out
 
-    def _surrogate(self, base: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    def _surrogate(self, base: str, args: tuple[Any, ...]) -> Tensor | None:
         """What stands for the result of a function that has no slope by itself, None where it has one or where none is known."""
         live = [t for t in args[:2] if isinstance(t, Tensor) and t.requires_grad]
         if live and base in ABOVE | BELOW:
             return args[0] - args[1] if base in ABOVE else args[1] - args[0]
-        if live and (base in ("floor_divide", "__floordiv__") or kwargs.get("rounding_mode")):
-            return args[0] / args[1]
         if live and live[0] is args[0] and base in CASTS | {"bucketize"}:
             # Floats keep their own gradient; whole numbers have none.
             return live[0]
         if base == "where" and len(args) == 3 and (known := self.beside(args[0])) is not None:
             flat = not any(isinstance(t, Tensor) and t.requires_grad for t in args[1:])
             return known * (args[1] - args[2]) if flat else None
-        if base in ("one_hot", "scatter"):
-            index = args[0] if base == "one_hot" else args[2] if len(args) > 2 else kwargs.get("index")
+        if base == "masked_fill" and len(args) == 3 and isinstance(args[1], Tensor) and (known := self.beside(args[1])) is not None:
+            return None if args[0].requires_grad else known * (args[2] - args[0].clone())
+        if base == "one_hot" or (base == "scatter" and len(args) > 2):
+            index = args[0 if base == "one_hot" else 2]
             _, scores, axis = self.winners.get(id(index), (None, None, 0))
             return scores if scores is None or base == "scatter" else scores.movedim(axis, -1)
         return None
@@ -227,7 +237,7 @@ def _two_sided(base: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
 
 
 def _spread(source: Tensor, out: Tensor) -> Tensor | None:
-    """`source` as often along the channels (axis 1) as `out` has them, in the order that is more like it; None where shapes do not fit."""
+    """`source` as often along the channels (axis 1) as `out` has them, in the order nearer to each row; None where shapes do not fit."""
     if source.shape == out.shape:
         return source
     if not 2 <= source.ndim == out.ndim or 0 in source.shape or out.shape[1] % source.shape[1]:
@@ -235,9 +245,10 @@ def _spread(source: Tensor, out: Tensor) -> Tensor | None:
     if source.shape[:1] + source.shape[2:] != out.shape[:1] + out.shape[2:]:
         return None
     times = out.shape[1] // source.shape[1]
-    orders = [source.repeat_interleave(times, dim=1), source.repeat(1, times, *[1] * (source.ndim - 2))]
-    centred = (out - out.mean()).detach()
-    return max(orders, key=lambda order: float((order.detach().to(out) * centred).sum()))
+    first, second = source.repeat_interleave(times, dim=1), source.repeat(1, times, *[1] * (source.ndim - 2))
+    values = out.detach().flatten(1)
+    like = [((t.detach().to(out).flatten(1) - values) ** 2).sum(dim=1) for t in (first, second)]
+    return torch.where((like[0] <= like[1]).reshape(-1, *[1] * (out.ndim - 1)), first, second)
 
 
 def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
