@@ -120,6 +120,7 @@ FRONTS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "no_grad": (without_gradient, 1),
     "whole numbers": (whole_numbers, 1),
     "numpy": (through_numpy, 1 / 255),
+    "a look at the values": (lambda x: x * (2 if float(x.detach().sum()) > 0 else 1), 2),
     "list": (lambda x: torch.tensor(x.tolist()), 1),
 }
 

@@ -107,6 +107,7 @@ def foldable(net: nn.Module) -> bool:
 
 
 def copied(net: nn.Module) -> nn.Module:
+    """A deep copy of the net; TypeError where the two share parts."""
     made = copy.deepcopy(net)
     kept = {id(part) for part in (*net.modules(), *net.parameters())}
     if any(id(part) in kept for part in (*made.modules(), *made.parameters())):

@@ -31,6 +31,7 @@ LOGIC: dict[str, Callable[..., Tensor]] = {
 FOLLOWED = CASTS | SHAPES | SUMS | PRODUCTS | RISING | set(LOGIC)
 AUGMENTED = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div", "__setitem__": "masked_fill"}
 RETURNS = {"tensor", "as_tensor", "stack", "cat"} | CASTS
+LEAVES = {"numpy", "__array__", "tolist", "item", "__float__", "__int__", "__bool__"}
 FLAT = 1e-6
 """A saturated curve: its slope is below this."""
 DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
@@ -50,7 +51,7 @@ class Surrogates(TorchFunctionMode):
     >>> x = torch.tensor([0.2, 0.9], requires_grad=True)
     >>> with Surrogates():
     ...     y = (x > 0.5).float().sum()
-    >>> float(y), torch.autograd.grad(y, x)[0].tolist()
+    >>> y.item(), torch.autograd.grad(y, x)[0].tolist()
     (1.0, [1.0, 1.0])
     """
 
@@ -89,8 +90,8 @@ class Surrogates(TorchFunctionMode):
         if x is not None and x.requires_grad:
             if base == "detach":
                 return x
-            if base in ("numpy", "__array__", "tolist"):
-                self.cuts.append(x)
+            if base in LEAVES:
+                self.cuts += [x] if x.ndim else []
                 return func(x.detach(), *args[1:], **kwargs)
             if base in SQUASHES:
                 return self._squash(x, func, base, place, args, kwargs)
@@ -215,14 +216,14 @@ class _Through(torch.autograd.Function):
         return hard.view_as(hard)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
         return g, g if ctx.slope is None else g * ctx.slope, None
 
 
 def through(hard: Tensor, soft: Tensor, slope: Tensor | None = None) -> Tensor:
     """The values of `hard`, with its own gradient and, times `slope`, that of `soft`; all of one shape."""
     with torch.enable_grad():
-        out: Tensor = _Through.apply(hard, soft.to(hard.dtype), slope)  # type: ignore[no-untyped-call]
+        out: Tensor = _Through.apply(hard, soft.to(hard.dtype), slope)
     return out
 
 
