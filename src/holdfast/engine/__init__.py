@@ -9,6 +9,7 @@ from holdfast.engine.run import run
 from holdfast.engine.samples import Samples, clean_answers
 from holdfast.engine.setting import Progress, Setting, admit
 from holdfast.engine.single import attack
+from holdfast.engine.straight import straight
 
 __all__ = [
     "NONE",
@@ -27,4 +28,5 @@ __all__ = [
     "perturb",
     "replica",
     "run",
+    "straight",
 ]

@@ -86,7 +86,7 @@ def replica(model: Model, choice: Choice) -> Model:
     if not isinstance(model, Wrapper) or not isinstance(model.net, nn.Module):
         raise ModelError("the model holds no torch module to copy: search on the model itself (replica=False, --no-replica)")
     try:
-        net = _copied(model.net)
+        net = copied(model.net)
         net = _folded(net) if choice.form == "folded" else net
         net = net.requires_grad_(False)
         if choice.pieces.layout == "channels_last":
@@ -106,7 +106,8 @@ def foldable(net: nn.Module) -> bool:
     return not hooked and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
 
 
-def _copied(net: nn.Module) -> nn.Module:
+def copied(net: nn.Module) -> nn.Module:
+    """A deep copy of the net; TypeError where the two share parts."""
     made = copy.deepcopy(net)
     kept = {id(part) for part in (*net.modules(), *net.parameters())}
     if any(id(part) in kept for part in (*made.modules(), *made.parameters())):
