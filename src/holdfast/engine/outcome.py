@@ -44,8 +44,8 @@ class Outcome:
     `success` `[n]`: a verified adversarial example stands in `adversarial`; `wrong` `[n]`: the clean input already meets the
     goal (it counts as success at size 0, and no attack was made); `done` `[n]`: nothing is left to try. `forwards`, `backwards`
     `[n]` are logical: the sample's siblings up to the winner, verification included; the `wasted_` counts are what the model was
-    asked beyond that. `margin`, `weakest` `[n]`: the best margin of the
-    sibling that came furthest, and of the one that came least far. `refused` counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
+    asked beyond that. `margin`, `weakest` `[n]`: the best margin of the sibling that came furthest, and of the one that came least
+    far. `refused` counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
     """
 
     attack: Attack

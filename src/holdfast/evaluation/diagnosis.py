@@ -132,7 +132,8 @@ def _tried(found: Diagnosis, model: Classifier, few: Samples, x: Tensor, threat:
         outcome = run(blind, model, few, setting, clean=clean, todo=right)
         trials["none"] = _left(outcome.found.member, right)
     order: tuple[Gradient, ...] = ("own", "straight", "smoothed", "none")
-    best = min((name for name in order if name in trials), key=lambda name: trials[name], default="none")
+    candidates = [name for name in order if name in trials]
+    best = min(candidates, key=lambda name: trials[name]) if candidates else "none"
     # Random search is made in any case; a gradient that is not far behind finds what it does not.
     if best == "none" and trials.get("straight", 1.0) <= trials.get("none", 0.0) + 0.25:
         best = "straight"

@@ -92,9 +92,9 @@ def everything(threat: Threat, model: Classifier, samples: Samples) -> Attack | 
     low, high = bounds.pair(samples.x[:1].double())
     width = float(torch.as_tensor(high).amax() - torch.as_tensor(low).amin())
     values = samples.x[0].numel()
-    radius = width * {Linf: 1.0, L2: math.sqrt(values), L1: float(values)}[type(threat)]
     if isinstance(threat, L1):
-        return apgd(L1(radius), steps=60)
+        return apgd(L1(width * values), steps=60)
+    radius = width * (math.sqrt(values) if isinstance(threat, L2) else 1.0)
     return cosine(replace_radius(threat, radius), steps=40, restarts=2, starts=("clean", "uniform"), share=0.5)
 
 

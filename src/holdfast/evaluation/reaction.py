@@ -11,7 +11,6 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.types import Access, Bounds, Model, Out, Source
-
 from holdfast.engine.straight import straight
 from holdfast.evaluation.plan import Plan
 from holdfast.parts.sources import Eot, Smoothed
