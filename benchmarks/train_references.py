@@ -12,17 +12,15 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import DATA, HERE
+from nets import halved_preact, strided
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
-
-from common import DATA, HERE
-from nets import halved_preact, strided
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Evaluations: plan, run, store, tables."""
 
-from holdfast.evaluation.evaluate import Event, evaluate
 from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.evaluate import Event, evaluate
 from holdfast.evaluation.plan import CURVE, Budget, Plan, plan
 from holdfast.evaluation.result import Result
 from holdfast.evaluation.store import Store, merge

@@ -82,6 +82,9 @@ class ReadRule(Rule):
     def finished(self, state: Rows) -> Mask | None:
         return self.rule.finished(state)
 
+    def price(self) -> int:
+        return self.rule.price()
+
     def fitted(self, classes: int) -> ReadRule:
         return ReadRule(self.rule.fitted(classes))
 
@@ -102,16 +105,16 @@ class ReadProbe:
     def decide(self, p: Tensor, where: Tensor | None = None) -> Mask:
         return self.probe.decide(p, where)
 
-    def score(self, p: Tensor, where: Tensor | None = None) -> Answer:
-        return self._read(self.probe.score(p, where))
+    def score(self, p: Tensor, where: Tensor | None = None, draws: int = 1) -> Answer:
+        return self._read(self.probe.score(p, where, draws))
 
-    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None) -> tuple[Answer, PerRow, Tensor]:
-        answer, value, g = self.probe.grad(p, lambda out, batch: f(read(out, batch), batch), where)
+    def grad(self, p: Tensor, f: Objective, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, PerRow, Tensor]:
+        answer, value, g = self.probe.grad(p, lambda out, batch: f(read(out, batch), batch), where, draws)
         return self._read(answer), value, g
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None) -> tuple[Answer, Tensor]:
+    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
         # The two logits are −z and z, so one gradient tells both.
-        answer, _, g = self.grad(p, lambda out, batch: out.logits[:, 1], where)
+        answer, _, g = self.grad(p, lambda out, batch: out.logits[:, 1], where, draws)
         side = (2 * classes - 1).to(g.dtype)
         return answer, side.reshape(*side.shape, *[1] * (g.ndim - 1)) * g.unsqueeze(1)
 
