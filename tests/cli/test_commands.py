@@ -57,6 +57,13 @@ def test_evaluate_stores_resumes_and_reports(place: Path, monkeypatch: pytest.Mo
     assert code == 0 and json.loads(out)["robust_accuracy"] == first["robust_accuracy"]
 
 
+def test_effort_reaches_the_suite(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(monkeypatch, capsys, *BASE, "--out", "run", "--json", "--effort", "0.02")
+    assert code == 0 and json.loads(out)["suite"] == "standard-1"
+    manifest = json.loads((place / "run" / "manifest.json").read_text())
+    assert manifest["effort"] == 0.02 and manifest["attacks"][-1]["attack"].startswith("square(Linf(0.1), steps=20,")
+
+
 def test_the_gate(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, capsys, *BASE, "--out", "run", "--json", "--fail-under", "0")[0] == 0
     code, _, err = call(monkeypatch, capsys, *BASE, "--out", "run", "--json", "--fail-under", "0.99")

@@ -93,6 +93,8 @@ MISTAKES = [
     ({"--threat": "linf:-1"}, ["positive"]),
     ({"--threat": "l7:1"}, ["l7", "linf"]),
     ({"--suite": "quickest"}, ["quickest", "quick-1"]),
+    ({"--effort": "0"}, ["effort=0.0", "positive"]),
+    ({"--suite": "autoattack", "--effort": "2"}, ["effort=2.0", "only standard-1"]),
     ({"--attack": "pdg(steps=3)"}, ["pdg", "pgd"]),
     ({"--attack": "pgd(step_count=3)"}, ["step_count", "steps"]),
     ({"--attack": "pgd(steps=0)"}, ["steps=0"]),

@@ -22,6 +22,8 @@ from holdfast.evaluation.store import Store
 from holdfast.models import mlp
 
 PIECES = Pieces(16)
+# The machinery is the same whatever the plan; the default one has tests of its own.
+QUICK = "quick-1"
 
 
 def problem(n: int = 40) -> tuple[Classifier, Tensor, Tensor]:
@@ -52,7 +54,7 @@ def count_calls(limit: int) -> Callable[[], bool]:
 
 def test_the_numbers_agree_with_the_net_itself(tmp_path: Path) -> None:
     model, x, y = problem()
-    result = evaluate(model, (x, y), Linf(0.1), out=tmp_path / "run", pieces=PIECES, radii=[0.02, 0.05, 0.1])
+    result = evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "run", pieces=PIECES, radii=[0.02, 0.05, 0.1])
     net = model.net
     adversarial = torch.from_numpy(np.array(result.adversarial))
     right = net(x).argmax(1) == y  # type: ignore[operator]
@@ -69,12 +71,12 @@ def test_the_numbers_agree_with_the_net_itself(tmp_path: Path) -> None:
 
 def test_interrupted_anywhere_it_ends_the_same(tmp_path: Path) -> None:
     model, x, y = problem()
-    whole = evaluate(model, (x, y), Linf(0.1), out=tmp_path / "whole", pieces=PIECES, slots=16, radii=[0.05, 0.1])
+    whole = evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "whole", pieces=PIECES, slots=16, radii=[0.05, 0.1])
     for limit in (2, 9):
         out = tmp_path / f"cut{limit}"
         for _ in range(400):
             result = evaluate(
-                model, (x, y), Linf(0.1), out=out, pieces=PIECES, slots=16, radii=[0.05, 0.1], halt=count_calls(limit + 1)
+                model, (x, y), Linf(0.1), QUICK, out=out, pieces=PIECES, slots=16, radii=[0.05, 0.1], halt=count_calls(limit + 1)
             )  # fmt: skip
             if result.complete:
                 break
@@ -83,15 +85,15 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path: Path) -> None:
 
 def test_a_finished_run_asks_nothing(tmp_path: Path) -> None:
     model, x, y = problem()
-    first = evaluate(model, (x, y), Linf(0.1), out=tmp_path, pieces=PIECES)
+    first = evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path, pieces=PIECES)
     events: list[Event] = []
-    again = evaluate(model, (x, y), Linf(0.1), out=tmp_path, pieces=PIECES, watch=events.append)
+    again = evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path, pieces=PIECES, watch=events.append)
     assert events == [] and stored(again) == stored(first) and again.seconds == first.seconds
 
 
 def test_a_cascade_and_a_list_find_the_same_worst_case(tmp_path: Path) -> None:
     model, x, y = problem()
-    suite = evaluate(model, (x, y), Linf(0.1), pieces=PIECES, slots=16)
+    suite = evaluate(model, (x, y), Linf(0.1), QUICK, pieces=PIECES, slots=16)
     own = evaluate(model, (x, y), Linf(0.1), attacks=["apgd(steps=50)", "apgd_targeted(steps=20)", "fgsm"], pieces=PIECES, slots=7)
     assert own.robust_accuracy == suite.robust_accuracy
     assert [row["tried"] for row in own.attacks] == [36, 36, 36]
@@ -109,9 +111,9 @@ def test_a_minimum_norm_attack_counts_within_the_threat(tmp_path: Path) -> None:
 
 def test_shards_are_the_whole(tmp_path: Path) -> None:
     model, x, y = problem()
-    whole = evaluate(model, (x, y), Linf(0.1), out=tmp_path / "whole", pieces=PIECES)
+    whole = evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "whole", pieces=PIECES)
     for i in range(3):
-        evaluate(model, (x, y), Linf(0.1), out=tmp_path / f"part{i}", pieces=PIECES, shard=(i, 3))
+        evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / f"part{i}", pieces=PIECES, shard=(i, 3))
     merge(tmp_path / "joined", *[tmp_path / f"part{i}" for i in range(3)])
     joined = Result(tmp_path / "joined")
     drop = ["attack", "sample"]
@@ -119,19 +121,19 @@ def test_shards_are_the_whole(tmp_path: Path) -> None:
     assert joined.complete and not Result(tmp_path / "part1").complete
     with pytest.raises(StoreError, match="one folder only"):
         merge(tmp_path / "joined", tmp_path / "part0")
-    evaluate(model, (x, y), Linf(0.2), out=tmp_path / "other", pieces=PIECES, shard=(0, 3))
+    evaluate(model, (x, y), Linf(0.2), QUICK, out=tmp_path / "other", pieces=PIECES, shard=(0, 3))
     with pytest.raises(StoreError, match="another run"):
         merge(tmp_path / "mixed", tmp_path / "part0", tmp_path / "other")
 
 
 def test_budgets(tmp_path: Path) -> None:
     model, x, y = problem()
-    short = evaluate(model, (x, y), Linf(0.1), budget=Budget(queries=20), pieces=PIECES)
+    short = evaluate(model, (x, y), Linf(0.1), effort=0.1, budget=Budget(queries=20), pieces=PIECES)
     spent = short.records.group_by("sample").agg(pl.col("forwards").sum())
     assert spent["forwards"].max() <= 20  # type: ignore[operator]
-    late = evaluate(model, (x, y), Linf(0.1), out=tmp_path, budget=Budget(deadline=1e-9), pieces=PIECES)
+    late = evaluate(model, (x, y), Linf(0.1), effort=0.1, out=tmp_path, budget=Budget(deadline=1e-9), pieces=PIECES)
     assert not late.complete and late.checks[0].status == "warn"
-    done = evaluate(model, (x, y), Linf(0.1), out=tmp_path, pieces=PIECES)
+    done = evaluate(model, (x, y), Linf(0.1), effort=0.1, out=tmp_path, pieces=PIECES)
     assert done.complete
     with pytest.raises(ConfigError, match="queries=0"):
         Budget(queries=0)
@@ -166,20 +168,20 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     model, x, y = problem()
-    whole = evaluate(model, (x, y), Linf(0.1), out=tmp_path / "whole", pieces=PIECES)
-    evaluate(model, (x, y), Linf(0.1), out=tmp_path / "run", pieces=PIECES, halt=count_calls(4))
+    whole = evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "whole", pieces=PIECES)
+    evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "run", pieces=PIECES, halt=count_calls(4))
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").rglob("*.parquet")}
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
         with pytest.raises(StoreError, match="free space"):
-            evaluate(model, (x, y), Linf(0.1), out=tmp_path / "run", pieces=PIECES)
+            evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "run", pieces=PIECES)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         signal.signal(signal.SIGXFSZ, handler)
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").rglob("*.parquet")} == before
-    assert stored(evaluate(model, (x, y), Linf(0.1), out=tmp_path / "run", pieces=PIECES)) == stored(whole)
+    assert stored(evaluate(model, (x, y), Linf(0.1), QUICK, out=tmp_path / "run", pieces=PIECES)) == stored(whole)
 
 
 def test_shards_may_open_one_new_folder_at_the_same_moment(tmp_path: Path) -> None:

@@ -127,8 +127,11 @@ def test_standard_1_is_frozen(threat):
     assert plan(threat).suite == DEFAULT == "standard-1" and plan(threat).effort == 1
 
 
-def amounts(effort, threat=None):
-    found = [entry.attack for entry in suite_entries("standard-1", threat or Linf(8 / 255), effort)]
+PLAIN = Linf(8 / 255)
+
+
+def amounts(effort, threat=PLAIN):
+    found = [entry.attack for entry in suite_entries("standard-1", threat, effort)]
     return [(attack.group.restarts, attack.group.rivals, attack.stop.steps) for attack in found]
 
 

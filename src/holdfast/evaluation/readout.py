@@ -82,6 +82,9 @@ class ReadRule(Rule):
     def finished(self, state: Rows) -> Mask | None:
         return self.rule.finished(state)
 
+    def price(self) -> int:
+        return self.rule.price()
+
     def fitted(self, classes: int) -> ReadRule:
         return ReadRule(self.rule.fitted(classes))
 
