@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import shutil
@@ -34,7 +35,7 @@ from holdfast.evaluation.result import Result
 from holdfast.evaluation.search import Search
 from holdfast.evaluation.store import Part, Store, write_json
 from holdfast.models import Classifier
-from holdfast.version import __version__
+from holdfast import version
 
 Data = Dataset | tuple[Tensor, Tensor]
 
@@ -302,9 +303,11 @@ def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: in
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine, for provenance."""
+    """Versions and machine, for provenance; `code` is a hash of every source file of the package."""
+    root = Path(version.__file__).parent
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(root.rglob("*.py")))).hexdigest()[:16]
     return {
-        "holdfast": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
+        "holdfast": version.__version__, "code": code, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
         "machine": platform.machine(), "threads": str(torch.get_num_threads()),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }  # fmt: skip
