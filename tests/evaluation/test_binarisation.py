@@ -59,14 +59,19 @@ def weak(threat: Additive) -> Attack:
         lambda threat: attacks.apgd_targeted(threat),
         lambda threat: attacks.pgd(threat, steps=40, restarts=3, objective="margin"),
         lambda threat: attacks.apgd(threat, eot=2),
-        lambda threat: attacks.cosine(threat, restarts=3, starts=("diversified", "uniform")),
         lambda threat: attacks.fab(threat),
         lambda threat: attacks.deepfool(replace(threat, radius=float("inf"))),
     ],
-    ids=["apgd", "apgd-dlr", "apgd-aimed", "apgd_targeted", "pgd", "apgd-eot", "cosine", "fab", "deepfool"],
+    ids=["apgd", "apgd-dlr", "apgd-aimed", "apgd_targeted", "pgd", "apgd-eot", "fab", "deepfool"],
 )
 def test_sound_attacks_find_every_plant(ground: Binarised, make: Callable[[Additive], Attack]) -> None:
     assert bool(search(ground, [make(ground.threat)]).all())
+
+
+def test_starts_that_ask_and_objectives_in_turns_find_every_plant(ground: Binarised) -> None:
+    if isinstance(ground.threat, L1):
+        pytest.skip("the cosine ascent is not defined in L1")
+    assert bool(search(ground, [attacks.cosine(ground.threat, restarts=3, starts=("diversified", "uniform"))]).all())
 
 
 def test_scores_alone_are_enough(ground: Binarised) -> None:
