@@ -54,9 +54,9 @@ class Entry:
 
     `survivors`: it is made only on samples that no earlier entry broke; `curve`: it is there for the accuracy against radius.
     `near`: of these only on samples that some earlier entry brought near the boundary, their best margin so far above −`near` times
-    their clean margin; `hope`: and only where that gap is no more than so many times what earlier attempts differed by, or tiny: attempts
-    that all end at the same margin have found its maximum; `spot`: or on this share of all samples, drawn by their keys, whatever these
-    say. All speak of a sample's own history, never of the others.
+    their clean margin, or no farther from it than earlier attempts differed by; `hope`: and only where that gap is no more than so many
+    times that difference, or tiny: attempts that all end at the same margin have found its maximum; `spot`: or on this share of all
+    samples, drawn by their keys, whatever these say. All speak of a sample's own history, never of the others.
     """
 
     attack: Attack
@@ -77,7 +77,8 @@ class Entry:
         # A margin that is not a number tells nothing, so it leaves nobody out.
         far = torch.zeros_like(standing)
         if self.near is not None:
-            far = history.best <= -self.near * history.clean
+            # Where attempts differ by more than the gap, how near they came tells little.
+            far = (history.best <= -self.near * history.clean) & ~(-history.best <= history.spread)
         if self.hope is not None:
             far = far | (-history.best > self.hope * history.spread + TINY * history.clean)
         drawn = Draw(row_key(seed, ids, torch.full_like(ids, -1)), torch.zeros_like(ids)).uniform("spot", (1,)).squeeze(1) < self.spot

@@ -19,6 +19,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from holdfast import version
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, InputError
 from holdfast.core.types import Access, Out, Threat
@@ -35,7 +36,6 @@ from holdfast.evaluation.result import Result
 from holdfast.evaluation.search import Search
 from holdfast.evaluation.store import Part, Store, write_json
 from holdfast.models import Classifier
-from holdfast import version
 
 Data = Dataset | tuple[Tensor, Tensor]
 
@@ -307,7 +307,7 @@ def environment() -> dict[str, str]:
     root = Path(version.__file__).parent
     code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(root.rglob("*.py")))).hexdigest()[:16]
     return {
-        "holdfast": version.__version__, "code": code, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
-        "machine": platform.machine(), "threads": str(torch.get_num_threads()),
+        "holdfast": version.__version__, "code": code, "torch": torch.__version__, "numpy": np.__version__,
+        "python": platform.python_version(), "machine": platform.machine(), "threads": str(torch.get_num_threads()),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }  # fmt: skip

@@ -42,12 +42,12 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     return [
         Entry(cosine(threat, steps=20)),
         Entry(cosine(threat, steps=25, rivals=times(3)), near=0.5, spot=_SPOT),
-        Entry(again(25, 2), near=0.5, spot=_SPOT),
+        Entry(again(25, 2), near=0.7, spot=_SPOT),
         Entry(again(50, 6), near=0.35, hope=3.0),
         Entry(again(60, 8), near=0.2, hope=3.0),
         Entry(apgd_targeted(threat, steps=50, rivals=times(9)), near=0.1, hope=3.0),
         # The schedule of 3000 queries, of which the first third finds most.
-        Entry(square(threat, steps=times(1000), horizon=3 * times(1000)), near=0.15, hope=3.0, spot=_SPOT),
+        Entry(square(threat, steps=times(1000), horizon=3 * times(1000)), near=0.1, hope=3.0, spot=_SPOT),
     ]
 
 
