@@ -127,6 +127,7 @@ def _beaten(name: str, what: str, remedy: str) -> Callable[[Result], Check]:
             return Check(name, "pass", evidence)
         return Check(name, "fail" if broken > max(1, BEATEN * tried) else "warn", evidence, remedy)
 
+    check.__doc__ = f"What the plan's attacks left must withstand {what}."
     return check
 
 
