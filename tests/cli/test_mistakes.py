@@ -130,8 +130,8 @@ def test_another_run_in_the_same_folder_is_refused(
 ) -> None:
     made(monkeypatch, capsys)
     before = files(place / "run")
-    assert "seed" in fails(monkeypatch, capsys, {"--seed": "7"})
-    assert "threat" in fails(monkeypatch, capsys, {"--threat": "linf:0.2"})
+    assert "its seed" in fails(monkeypatch, capsys, {"--attack": "fgsm", "--seed": "7"})
+    assert "its threat" in fails(monkeypatch, capsys, {"--attack": "fgsm", "--threat": "linf:0.2"})
     assert files(place / "run") == before
 
 
@@ -139,14 +139,14 @@ def test_a_second_writer_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch
     made(monkeypatch, capsys)
     before = files(place / "run")
     with filelock.FileLock(place / "run" / "shard-0-of-1" / "lock"):
-        assert "another process" in fails(monkeypatch, capsys, {})
+        assert "another process" in fails(monkeypatch, capsys, {"--attack": "fgsm"})
     assert files(place / "run") == before
 
 
 def made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A finished run in `run`."""
     words = ["evaluate", "--model", "mlp(16, 3, hidden=(8,))", "--weights", "w.safetensors", "--data", "npz:data.npz"]
-    monkeypatch.setattr(sys, "argv", ["holdfast", *words, "--threat", "linf:0.1", "--out", "run", "--json"])
+    monkeypatch.setattr(sys, "argv", ["holdfast", *words, "--threat", "linf:0.1", "--attack", "fgsm", "--out", "run", "--json"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
