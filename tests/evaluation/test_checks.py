@@ -1,0 +1,120 @@
+"""Each trust check, in every state that it can be in."""
+
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from holdfast.evaluation.checks import CHECKS, checks
+from holdfast.evaluation.diagnosis import Diagnosis
+from holdfast.evaluation.reaction import Reaction
+from holdfast.evaluation.tables import Rate
+
+
+def result(trust=None, robust=(60, 100), reacts=True, refused=0, broken=(), complete=True, attacks=True, records=None, **seen):
+    """As much of a result as checks look at: `broken`: whether each broken sample's example survives 8 bits; `seen`: the diagnosis."""
+    reaction = Reaction(**seen.pop("reaction", {}))
+    known = Diagnosis(**({"rows": 32, "spread": 3.0} | seen), reaction=reaction)
+    frame = pl.DataFrame(
+        {"sample": range(len(broken)), "broken": True, "success": True, "eight_bit": list(broken), "status": "broken"},
+        schema={"sample": pl.Int64, "broken": pl.Boolean, "success": pl.Boolean, "eight_bit": pl.Boolean, "status": pl.String},
+    )
+    return SimpleNamespace(
+        complete=complete, n=100, records=frame if records is None else records, labels=["00-a", "01-b"],
+        facts={"00-a": {"complete": attacks, "refused": refused}}, trust=trust or {}, robust_rate=Rate(*robust),
+        manifest={"reacts": reacts, "diagnosis": {**vars(known), "reaction": vars(reaction)}},
+    )  # fmt: skip
+
+
+def tally(name, tried, broken):
+    return {"trust": {name: {"tried": tried, "broken": broken}}}
+
+
+def planted(plants, found, **more):
+    return {"trust": {"binarisation": {"plants": plants, "tried": plants, "found": found, "random": 0, "reason": "", **more}}}
+
+
+STRAIGHT = {"doubtful": True, "gradient": "straight"}
+BEATEN = [
+    case
+    for name in ("noise", "gradient_free", "smoothed", "more_steps")
+    for case in [
+        (name, {}, "not run", "not gathered"),
+        (name, {"trust": {"unbounded": {"tried": 1, "broken": 1}}}, "not run", "does not apply"),
+        (name, tally(name, 0, 0), "not run", "no survivor"),
+        (name, tally(name, 0, 0) | {"robust": (0, 100)}, "pass", "no survivor"),
+        (name, tally(name, 24, 0), "pass", "broke 0 of 24"),
+        (name, tally(name, 24, 1), "warn", "broke 1 of 24"),
+        (name, tally(name, 24, 2), "warn", "broke 2 of 24"),
+        (name, tally(name, 24, 3), "fail", "broke 3 of 24"),
+        (name, tally(name, 3, 1), "warn", "broke 1 of 3"),
+    ]
+]
+CASES = [
+    ("finished", {}, "pass", "all 100 samples"),
+    ("finished", {"complete": False}, "warn", "attacks not ended: 01-b"),
+    ("finished", {"complete": False, "attacks": False}, "warn", "attacks not ended: 00-a, 01-b"),
+    ("confirmed", {}, "pass", "0 of 0"),
+    ("confirmed", {"refused": 1, "broken": [True] * 4}, "pass", "1 of 5"),
+    ("confirmed", {"refused": 2, "broken": [True] * 4}, "warn", "2 of 6"),
+    ("confirmed", {"refused": 3, "broken": [True] * 297}, "pass", "3 of 300"),
+    ("storable", {}, "not run", "no sample"),
+    ("storable", {"broken": [True, False]}, "pass", "1 of 2"),
+    ("storable", {"broken": [True, False, False]}, "warn", "1 of 3"),
+    ("deterministic", {"apart": 1e-7}, "pass", "1e-07"),
+    ("deterministic", {"apart": 0.1, "reaction": {"stochastic": True}}, "warn", "0.1"),
+    ("logits", {}, "pass", "the answers are logits"),
+    ("logits", {"probabilities": True, "reaction": {"logarithm": True}}, "warn", "the answers are probabilities"),
+    ("logits", {"spread": 50.0, "reaction": {"scale": 10.0}}, "warn", "lie 50 apart"),
+    ("gradients", {"dead": 0.02}, "pass", "2% of 32"),
+    ("gradients", {"dead": 0.5, "reacts": False}, "fail", "50%"),
+    ("gradients", {"dead": 1.0, "reaction": STRAIGHT, "trials": {"straight": 0.1, "none": 0.5}}, "warn", "straight 10%, none 50%"),
+    ("gradients", {"dead": 1.0, "reaction": STRAIGHT, "trials": {"straight": 0.7, "none": 0.5}}, "fail", "straight 70%"),
+    ("gradients", {"dead": 1.0, "reaction": STRAIGHT | {"gradient": "none"}, "trials": {"none": 0.5}}, "fail", "none 50%"),
+    ("gradients", {"dead": 1.0, "reaction": STRAIGHT | {"gradient": "none"}, "robust": (5, 100)}, "warn", "100%"),
+    *BEATEN,
+    ("larger_radius", {}, "not run", "no survivor"),
+    ("larger_radius", tally("larger_radius", 0, 0), "not run", "no survivor"),
+    ("larger_radius", tally("larger_radius", 24, 1), "pass", "1 of 24"),
+    ("larger_radius", tally("larger_radius", 7, 0), "pass", "0 of 7"),
+    ("larger_radius", tally("larger_radius", 8, 0), "warn", "0 of 8"),
+    ("unbounded", {}, "not run", "no ends"),
+    ("unbounded", tally("unbounded", 0, 0), "not run", "no sample was correct"),
+    ("unbounded", tally("unbounded", 16, 16), "pass", "0 of 16"),
+    ("unbounded", tally("unbounded", 16, 15), "warn", "1 of 16"),
+    ("unbounded", tally("unbounded", 16, 14), "fail", "2 of 16"),
+    ("binarisation", {}, "not run", "not gathered"),
+    ("binarisation", {"trust": {"binarisation": {"reason": "no features"}}}, "not run", "no features"),
+    ("binarisation", planted(0, 0), "not run", "nothing was planted"),
+    ("binarisation", planted(24, 24), "pass", "24 of 24"),
+    ("binarisation", planted(24, 23), "warn", "23 of 24"),
+    ("binarisation", planted(24, 22), "fail", "22 of 24"),
+]
+
+
+@pytest.mark.parametrize(("name", "told", "status", "words"), CASES)
+def test_a_check_says(name, told, status, words):
+    check = CHECKS[name](result(**told))
+    assert (check.name, check.status) == (name, status) and words in check.evidence
+    assert bool(check.remedy) == (status in ("warn", "fail")), "what is wrong comes with what to do, and only that"
+
+
+def test_every_check_is_asked_once_and_reaches_its_states():
+    found = checks(result())
+    assert [check.name for check in found] == list(CHECKS) and len(found) == 13
+    judged = {name: {status for other, _, status, _ in CASES if other == name} for name in CHECKS}
+    assert all("pass" in states and len(states) >= 2 for states in judged.values())
+
+
+def test_what_search_did_about_it_is_said_only_of_suites_that_react():
+    random, sharp = {"reaction": {"stochastic": True}}, {"reaction": {"scale": 9.0}}
+    for name, told, met, unmet in [
+        ("deterministic", random, "means over draws", "does not average"),
+        ("logits", sharp, "search saw them scaled", "takes them as they are"),
+    ]:
+        assert met in CHECKS[name](result(**told)).remedy and unmet in CHECKS[name](result(**told, reacts=False)).remedy
+
+
+def test_samples_that_were_not_attacked_to_the_end_are_counted_once():
+    records = pl.DataFrame({"sample": [3, 3, 4, 5], "status": ["unfinished", "unfinished", "unfinished", "withstood"]})
+    assert CHECKS["finished"](result(complete=False, records=records)).evidence.startswith("2 samples")
