@@ -115,3 +115,15 @@ def test_one_image_of_one_pixel() -> None:
     some = case((1, 1, 1), n=1, classes=2)
     outcome = some.run(attacks.pgd(0.9, steps=5))
     assert outcome.adversarial.shape == (1, 1, 1, 1) and outcome.complete
+
+
+@pytest.mark.parametrize("net", [None, convolutional()], ids=["float64", "float32"])
+def test_what_torch_takes_for_a_float_does_not_matter(net: torch.nn.Module | None) -> None:
+    own = case((2, 4, 4), n=8, net=net)
+    whole = own.run(PGD)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = own.run(PGD)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_same(whole, other, why="another default dtype")

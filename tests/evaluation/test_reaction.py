@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast import L1, ConfigError, Linf, attacks, evaluate
-from holdfast.engine import Pieces, Samples, run
+from holdfast import Linf, attacks
+from holdfast.engine import Samples, run
 from holdfast.evaluation.entry import Entry
 from holdfast.evaluation.plan import Plan
 from holdfast.evaluation.reaction import DRAWS, Reaction, Seen, probabilities

@@ -192,5 +192,5 @@ def test_the_cascade_runs_and_is_recorded_under_its_full_name(monkeypatch):
     y = net(x).argmax(dim=1)
     shortened = [entry for entry in suite_entries("autoattack", Linf(0.02)) if entry.attack.name != "square"]
     monkeypatch.setitem(SUITES, "autoattack-standard", lambda threat: shortened)
-    result = evaluate(Classifier(net, 3), (x, y), Linf(0.02), suite="autoattack", pieces=Pieces(16), slots=8)
+    result = evaluate(Classifier(net, 3), (x, y), Linf(0.02), suite="autoattack", pieces=Pieces(16), slots=8, trust=False)
     assert result.manifest["suite"] == "autoattack-standard" and len(result.attacks) == 3

@@ -78,7 +78,7 @@ class Board:
         self.found = Found.nothing(n).map(torch.clone)
         self.forwards = torch.full((n, group.members), -1, dtype=torch.int32)
         self.backwards = torch.zeros(n, group.members, dtype=torch.int32)
-        self.margins = torch.full((n, group.members), -torch.inf)
+        self.margins = torch.full((n, group.members), -torch.inf, dtype=torch.float32)
         self.cut = torch.zeros(n, group.members, dtype=torch.bool)
         self.refused = 0
 
