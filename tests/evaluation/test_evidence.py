@@ -26,6 +26,7 @@ from holdfast.evaluation.search import Search
 from holdfast.evaluation.suites import SUITES
 from holdfast.models import mlp
 
+HONEST = Reaction()
 SETTING = Setting(pieces=Pieces(16))
 
 
@@ -44,7 +45,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return made
 
 
-def problem(n: int = 40, threat: Threat = Linf(0.05)) -> tuple[Classifier, Tensor, Tensor]:
+def problem(n: int = 40) -> tuple[Classifier, Tensor, Tensor]:
     """A random net on random points, a tenth of them mislabelled."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -56,7 +57,7 @@ def problem(n: int = 40, threat: Threat = Linf(0.05)) -> tuple[Classifier, Tenso
 
 
 def gathered(
-    model: Classifier, x: Tensor, y: Tensor, threat: Threat, reaction: Reaction = Reaction(), standing: Tensor | None = None
+    model: Classifier, x: Tensor, y: Tensor, threat: Threat, reaction: Reaction = HONEST, standing: Tensor | None = None
 ) -> dict[str, Any]:
     samples = Samples.of(x, y)
     clean = clean_answers(model, samples, Asker(Pieces(16)), 0)
@@ -212,6 +213,6 @@ def test_without_trust_and_of_attacks_of_ones_own_nothing_is_gathered(
 ) -> None:
     short_suite(monkeypatch)
     model, x, y = problem(8)
-    for plan in ({"suite": "quick-1", "trust": False}, {"attacks": ["fgsm"]}):
-        result = evaluate(model, (x, y), Linf(0.05), pieces=Pieces(16), **plan)  # type: ignore[arg-type]
+    for kind in ({"suite": "quick-1", "trust": False}, {"attacks": ["fgsm"]}):
+        result = evaluate(model, (x, y), Linf(0.05), pieces=Pieces(16), **kind)  # type: ignore[arg-type]
         assert result.trust == {} and brief == [] and not (result.parts[0].path / "trust.json").exists()
