@@ -28,7 +28,7 @@ FAB = (
 )
 SQUARE = (
     "Attack(goal=Untargeted(confidence=0.0), threat={threat}, rule=RandomSearch(objective=Margin(targeted=False, strict=False), "
-    "proposal={proposal}(share=0.8, horizon=10000)), stop=Stop(steps=5000, early=True, queries=None), "
+    "proposal={proposal}(share=0.8, horizon=10000), draws=1), stop=Stop(steps=5000, early=True, queries=None), "
     "group=Group(restarts=1, rivals=0, radii=(), cancel='later'), keep='first')"
 )
 
@@ -78,49 +78,50 @@ def attacks_of(name, threat):
     return [entry.attack for entry in suite_entries(name, threat)]
 
 
-# Of `standard-1`: each attack's short form, the digest of its expanded form, how near a sample must have come, the share drawn besides.
+# Of `standard-1`: each attack's short form, the digest of its expanded form, and on whom it is made: near, hope, spot.
 # A change here is another suite: it takes another name.
-SPREAD = "starts=('diversified', 'corner', 'uniform')"
-BALL = [
-    ("cosine({0})", None, 0.0),
-    ("cosine({0}, restarts=2, " + SPREAD + ")", 0.7, 0.02),
-    ("cosine({0}, steps=30, rivals=3)", 0.5, 0.02),
-    ("cosine({0}, steps=40, restarts=4, " + SPREAD + ")", 0.4, 0.0),
-    ("cosine({0}, steps=40, restarts=8, " + SPREAD + ")", 0.3, 0.0),
-    ("apgd_targeted({0}, steps=50)", 0.2, 0.0),
-    ("square({0}, steps=1000, horizon=10000)", 0.2, 0.02),
-]
 STANDARD = {
-    Linf(8 / 255): (
-        BALL,
-        ["44d557cc61bfabf9", "22049c8716cb37be", "a303f4489573f434", "077eac6a0fa2a872", "a5a8af07ab7186ce", "b61e0124e9104ef7",
-         "90934fcf75d6168a"],
-    ),
-    L2(0.5): (
-        BALL,
-        ["fe6f8adde818e5a4", "6deda43ec346a58e", "50f635bf15cf2752", "5cb28098e93637dc", "64991016834f0e91", "94a6d5a3d29f3fed",
-         "c91d7c06ac12477e"],
-    ),
-    L1(12.0): (
-        [("apgd({0}, steps=60)", None, 0.0), ("apgd_targeted({0}, steps=40, rivals=5)", 0.8, 0.02), ("apgd({0}, restarts=5)", 0.4, 0.0)],
-        ["aa124dc3ff65671f", "ef2be6d90fe56de5", "991a043fde71a4f8"],
-    ),
-    L0(10.0): (
-        [("pgd({0}, steps=100)", None, 0.0), ("pgd({0}, steps=200, restarts=4)", 0.8, 0.02)],
-        ["d85f38dadec5adb9", "41008ed5dcb6d662"],
-    ),
+    Linf(8 / 255): [
+        ("cosine({0})", "44d557cc61bfabf9", None, None, 0.0),
+        ("apgd_targeted({0}, steps=20, rivals=3)", "a0a6d4dea26c1295", 0.65, None, 0.01),
+        ("cosine({0}, steps=25, starts=('corner',), decay=0.5, share=1)", "206377bb914c5f78", 0.5, None, 0.01),
+        ("apgd({0}, steps=40)", "627aa0bc39d2b734", 0.3, None, 0.01),
+        ("apgd_targeted({0}, steps=25)", "22375fe2dd7fb153", 0.2, 2.0, 0.0),
+        ("cosine({0}, steps=50, restarts=6, starts=('corner', 'diversified', 'uniform'), decay=0.5, share=1)", "4bf162bcde402d2c", 0.2, 2.0, 0.0),
+        ("cosine({0}, steps=60, restarts=6, starts=('diversified', 'uniform', 'corner'), decay=0.5, share=1)", "7035093b5332894e", 0.1, 2.0, 0.0),
+        ("square({0}, steps=700, horizon=2100)", "4f35745f2eb100a1", 0.15, 1.5, 0.01),
+    ],
+    L2(0.5): [
+        ("cosine({0})", "fe6f8adde818e5a4", None, None, 0.0),
+        ("apgd_targeted({0}, steps=20, rivals=3)", "b2c4ad83110df37e", 0.65, None, 0.01),
+        ("cosine({0}, steps=50, starts=('uniform',), decay=0.5, share=1)", "3145032d038ac6cf", 0.5, None, 0.01),
+        ("apgd({0}, steps=40)", "370c81e83dd8df9c", 0.3, None, 0.01),
+        ("apgd_targeted({0}, steps=25)", "989809099a585867", 0.2, 2.0, 0.0),
+        ("apgd({0}, steps=50, restarts=6)", "6713a30ee4c9d160", 0.2, 2.0, 0.0),
+        ("apgd_targeted({0}, steps=40, rivals=3, restarts=2)", "e344cc2a98c653a0", 0.1, 2.0, 0.0),
+        ("square({0}, steps=700, horizon=2100)", "a854920b851f900b", 0.05, 1.5, 0.01),
+    ],
+    L1(12.0): [
+        ("apgd({0}, steps=60)", "aa124dc3ff65671f", None, None, 0.0),
+        ("apgd_targeted({0}, steps=40, rivals=5)", "ef2be6d90fe56de5", 0.8, None, 0.01),
+        ("apgd({0}, restarts=5)", "991a043fde71a4f8", 0.4, None, 0.0),
+    ],
+    L0(10.0): [
+        ("pgd({0}, steps=100)", "d85f38dadec5adb9", None, None, 0.0),
+        ("pgd({0}, steps=200, restarts=4)", "41008ed5dcb6d662", 0.8, None, 0.01),
+    ],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("threat", STANDARD, ids=lambda threat: type(threat).__name__)
 def test_standard_1_is_frozen(threat):
-    lines, digests = STANDARD[threat]
+    digests = [digest for _, digest, *_ in STANDARD[threat]]
     entries = suite_entries("standard-1", threat)
     radius = "8/255" if threat.radius < 0.1 else f"{threat.radius:g}"
-    said = [line.format(f"{type(threat).__name__}({radius})") for line, _, _ in lines]
+    said = [line.format(f"{type(threat).__name__}({radius})") for line, *_ in STANDARD[threat]]
     assert [str(entry.attack) for entry in entries] == said
     assert [entry.attack.digest for entry in entries] == digests
-    assert [(entry.near, entry.spot) for entry in entries] == [(near, spot) for _, near, spot in lines]
+    assert [(entry.near, entry.hope, entry.spot) for entry in entries] == [tuple(whom) for _, _, *whom in STANDARD[threat]]
     assert all(entry.survivors and not entry.curve for entry in entries)
     assert [parse(text).digest for text in said] == digests, "what is printed can be run"
     assert suite_entries("standard", threat) == suite_entries("standard-1", threat, 1.0) == list(plan(threat).entries)
@@ -136,9 +137,9 @@ def amounts(effort, threat=PLAIN):
 
 
 def test_effort_multiplies_restarts_rivals_and_queries():
-    assert amounts(1.0) == [(1, 0, 20), (2, 0, 20), (1, 3, 30), (4, 0, 40), (8, 0, 40), (1, 9, 50), (1, 0, 1000)]
-    assert amounts(3) == [(1, 0, 20), (6, 0, 20), (1, 9, 30), (12, 0, 40), (24, 0, 40), (1, 27, 50), (1, 0, 3000)]
-    assert amounts(0.01) == [(1, 0, 20), (1, 0, 20), (1, 1, 30), (1, 0, 40), (1, 0, 40), (1, 1, 50), (1, 0, 10)], "never none"
+    assert amounts(1.0) == [(1, 0, 20), (1, 3, 20), (1, 0, 25), (1, 0, 40), (1, 9, 25), (6, 0, 50), (6, 0, 60), (1, 0, 700)]
+    assert amounts(3) == [(1, 0, 20), (1, 9, 20), (3, 0, 25), (1, 0, 40), (1, 27, 25), (18, 0, 50), (18, 0, 60), (1, 0, 2100)]
+    assert amounts(0.01) == [(1, 0, 20), (1, 1, 20), (1, 0, 25), (1, 0, 40), (1, 1, 25), (1, 0, 50), (1, 0, 60), (1, 0, 7)], "never none"
     assert [restarts for restarts, _, _ in amounts(2, L1(12.0))] == [1, 1, 10] and amounts(2, L0(9.0))[1][0] == 8
     near = [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1), 3)]
     assert near == [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1))], "effort is spent where it was"

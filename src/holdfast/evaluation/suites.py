@@ -10,13 +10,13 @@ from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
-from holdfast.parts.threats import L0, L1
+from holdfast.parts.threats import L0, L1, L2
 
 DEFAULT = "standard-1"
 # AutoAttack does not scale Square's schedule to its 5000 queries.
 _HORIZON = 10000
 # The share of all samples that the deeper attacks of `standard-1` are made on however far these are from the boundary.
-_SPOT = 0.02
+_SPOT = 0.01
 
 
 def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
@@ -34,20 +34,36 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     if isinstance(threat, L1):
         first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
         return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
-    spread = ("corner", "diversified", "uniform")
+    aimed = Entry(apgd_targeted(threat, steps=20, rivals=times(3)), near=0.65, spot=_SPOT)
+    other = Entry(apgd(threat, steps=40), near=0.3, spot=_SPOT)
+    wide = Entry(apgd_targeted(threat, steps=25, rivals=times(9)), near=0.2, hope=2.0)
+    # Square follows the schedule of three times its queries, of which the first third finds most.
+    search = square(threat, steps=times(700), horizon=3 * times(700))
 
-    def again(steps: int, restarts: int) -> Attack:
-        return cosine(threat, steps=steps, restarts=times(restarts), starts=spread, decay=0.5, share=1.0)
+    def again(steps: int, restarts: int, *starts: str) -> Attack:
+        return cosine(threat, steps=steps, restarts=times(restarts), starts=starts, decay=0.5, share=1.0)
 
+    if isinstance(threat, L2):
+        return [
+            Entry(cosine(threat, steps=20)),
+            aimed,
+            Entry(again(50, 1, "uniform"), near=0.5, spot=_SPOT),
+            other,
+            wide,
+            Entry(apgd(threat, steps=50, restarts=times(6)), near=0.2, hope=2.0),
+            Entry(apgd_targeted(threat, steps=40, rivals=times(3), restarts=2), near=0.1, hope=2.0),
+            Entry(search, near=0.05, hope=1.5, spot=_SPOT),
+        ]
     return [
         Entry(cosine(threat, steps=20)),
-        Entry(cosine(threat, steps=25, rivals=times(3)), near=0.5, spot=_SPOT),
-        Entry(again(25, 2), near=0.7, spot=_SPOT),
-        Entry(again(50, 6), near=0.35, hope=3.0),
-        Entry(again(60, 8), near=0.2, hope=3.0),
-        Entry(apgd_targeted(threat, steps=50, rivals=times(9)), near=0.1, hope=3.0),
-        # The schedule of 3000 queries, of which the first third finds most.
-        Entry(square(threat, steps=times(1000), horizon=3 * times(1000)), near=0.1, hope=3.0, spot=_SPOT),
+        aimed,
+        Entry(again(25, 1, "corner"), near=0.5, spot=_SPOT),
+        other,
+        wide,
+        # A member's draws are its own, so that each start stands at other places in the two.
+        Entry(again(50, 6, "corner", "diversified", "uniform"), near=0.2, hope=2.0),
+        Entry(again(60, 6, "diversified", "uniform", "corner"), near=0.1, hope=2.0),
+        Entry(search, near=0.15, hope=1.5, spot=_SPOT),
     ]
 
 
