@@ -87,8 +87,14 @@ STANDARD = {
         ("cosine({0}, steps=25, starts=('corner',), decay=0.5, share=1)", "206377bb914c5f78", 0.5, None, 0.01),
         ("apgd({0}, steps=40)", "627aa0bc39d2b734", 0.3, None, 0.01),
         ("apgd_targeted({0}, steps=25)", "22375fe2dd7fb153", 0.2, 2.0, 0.0),
-        ("cosine({0}, steps=50, restarts=6, starts=('corner', 'diversified', 'uniform'), decay=0.5, share=1)", "4bf162bcde402d2c", 0.2, 2.0, 0.0),
-        ("cosine({0}, steps=60, restarts=6, starts=('diversified', 'uniform', 'corner'), decay=0.5, share=1)", "7035093b5332894e", 0.1, 2.0, 0.0),
+        (
+            "cosine({0}, steps=50, restarts=6, starts=('corner', 'diversified', 'uniform'), decay=0.5, share=1)",
+            "4bf162bcde402d2c", 0.2, 2.0, 0.0,
+        ),
+        (
+            "cosine({0}, steps=60, restarts=6, starts=('diversified', 'uniform', 'corner'), decay=0.5, share=1)",
+            "7035093b5332894e", 0.1, 2.0, 0.0,
+        ),
         ("square({0}, steps=700, horizon=2100)", "4f35745f2eb100a1", 0.15, 1.5, 0.01),
     ],
     L2(0.5): [
