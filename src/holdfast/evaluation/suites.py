@@ -34,7 +34,7 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     if isinstance(threat, L1):
         first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
         return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
-    aimed = Entry(apgd_targeted(threat, steps=20, rivals=times(3)), near=0.65, spot=_SPOT)
+    toward = Entry(apgd_targeted(threat, steps=20, rivals=times(3)), near=0.65, spot=_SPOT)
     other = Entry(apgd(threat, steps=40), near=0.3, spot=_SPOT)
     wide = Entry(apgd_targeted(threat, steps=25, rivals=times(9)), near=0.2, hope=2.0)
     # Square follows the schedule of three times its queries, of which the first third finds most.
@@ -46,7 +46,7 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     if isinstance(threat, L2):
         return [
             Entry(cosine(threat, steps=20)),
-            aimed,
+            toward,
             Entry(again(50, 1, "uniform"), near=0.5, spot=_SPOT),
             other,
             wide,
@@ -56,7 +56,7 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
         ]
     return [
         Entry(cosine(threat, steps=20)),
-        aimed,
+        toward,
         Entry(again(25, 1, "corner"), near=0.5, spot=_SPOT),
         other,
         wide,
