@@ -58,6 +58,7 @@ CASES = [
     ("confirmed", {"refused": 1, "broken": [True] * 4}, "pass", "1 of 5"),
     ("confirmed", {"refused": 2, "broken": [True] * 4}, "warn", "2 of 6"),
     ("confirmed", {"refused": 3, "broken": [True] * 297}, "pass", "3 of 300"),
+    ("confirmed", {"refused": 2, "broken": [True] * 4, "reaction": {"stochastic": True}}, "pass", "fresh draws"),
     ("storable", {}, "not run", "no sample"),
     ("storable", {"broken": [True, False]}, "pass", "1 of 2"),
     ("storable", {"broken": [True, False, False]}, "warn", "1 of 3"),

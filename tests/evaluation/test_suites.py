@@ -83,7 +83,7 @@ def attacks_of(name, threat):
 STANDARD = {
     Linf(8 / 255): [
         ("cosine({0})", "44d557cc61bfabf9", None, None, 0.0),
-        ("apgd_targeted({0}, steps=20, rivals=3)", "a0a6d4dea26c1295", 0.65, None, 0.01),
+        ("apgd_targeted({0}, steps=20, rivals=3)", "a0a6d4dea26c1295", 0.5, None, 0.01),
         ("cosine({0}, steps=25, starts=('corner',), decay=0.5, share=1)", "206377bb914c5f78", 0.5, None, 0.01),
         ("apgd({0}, steps=40)", "627aa0bc39d2b734", 0.3, None, 0.01),
         ("apgd_targeted({0}, steps=25)", "22375fe2dd7fb153", 0.2, 2.0, 0.0),
@@ -92,20 +92,20 @@ STANDARD = {
             "4bf162bcde402d2c", 0.2, 2.0, 0.0,
         ),
         (
-            "cosine({0}, steps=60, restarts=6, starts=('diversified', 'uniform', 'corner'), decay=0.5, share=1)",
-            "7035093b5332894e", 0.1, 2.0, 0.0,
+            "cosine({0}, steps=60, restarts=4, starts=('diversified', 'uniform', 'corner'), decay=0.5, share=1)",
+            "618d2dcfe438afb5", 0.1, 2.0, 0.0,
         ),
         ("square({0}, steps=700, horizon=2100)", "4f35745f2eb100a1", 0.15, 1.5, 0.01),
     ],
     L2(0.5): [
         ("cosine({0})", "fe6f8adde818e5a4", None, None, 0.0),
         ("apgd_targeted({0}, steps=20, rivals=3)", "b2c4ad83110df37e", 0.65, None, 0.01),
-        ("cosine({0}, steps=50, starts=('uniform',), decay=0.5, share=1)", "3145032d038ac6cf", 0.5, None, 0.01),
+        ("cosine({0}, steps=50, starts=('uniform',), decay=0.5, share=1)", "3145032d038ac6cf", 0.4, None, 0.01),
         ("apgd({0}, steps=40)", "370c81e83dd8df9c", 0.3, None, 0.01),
         ("apgd_targeted({0}, steps=25)", "989809099a585867", 0.2, 2.0, 0.0),
         ("apgd({0}, steps=50, restarts=6)", "6713a30ee4c9d160", 0.2, 2.0, 0.0),
         ("apgd_targeted({0}, steps=40, rivals=3, restarts=2)", "e344cc2a98c653a0", 0.1, 2.0, 0.0),
-        ("square({0}, steps=700, horizon=2100)", "a854920b851f900b", 0.05, 1.5, 0.01),
+        ("square({0}, steps=400, horizon=1200)", "c37ee910bdfa3cdc", 0.05, 1.5, 0.01),
     ],
     L1(12.0): [
         ("apgd({0}, steps=60)", "aa124dc3ff65671f", None, None, 0.0),
@@ -143,8 +143,8 @@ def amounts(effort, threat=PLAIN):
 
 
 def test_effort_multiplies_restarts_rivals_and_queries():
-    assert amounts(1.0) == [(1, 0, 20), (1, 3, 20), (1, 0, 25), (1, 0, 40), (1, 9, 25), (6, 0, 50), (6, 0, 60), (1, 0, 700)]
-    assert amounts(3) == [(1, 0, 20), (1, 9, 20), (3, 0, 25), (1, 0, 40), (1, 27, 25), (18, 0, 50), (18, 0, 60), (1, 0, 2100)]
+    assert amounts(1.0) == [(1, 0, 20), (1, 3, 20), (1, 0, 25), (1, 0, 40), (1, 9, 25), (6, 0, 50), (4, 0, 60), (1, 0, 700)]
+    assert amounts(3) == [(1, 0, 20), (1, 9, 20), (3, 0, 25), (1, 0, 40), (1, 27, 25), (18, 0, 50), (12, 0, 60), (1, 0, 2100)]
     assert amounts(0.01) == [(1, 0, 20), (1, 1, 20), (1, 0, 25), (1, 0, 40), (1, 1, 25), (1, 0, 50), (1, 0, 60), (1, 0, 7)], "never none"
     assert [restarts for restarts, _, _ in amounts(2, L1(12.0))] == [1, 1, 10] and amounts(2, L0(9.0))[1][0] == 8
     near = [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1), 3)]

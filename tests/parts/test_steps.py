@@ -22,6 +22,12 @@ def test_a_constant_step_must_be_positive_and_finite(share):
         Constant(share)
 
 
+@pytest.mark.parametrize("decay", [-0.1, math.inf, math.nan])
+def test_momentum_keeps_a_share_that_is_finite_and_not_negative(decay):
+    with pytest.raises(ConfigError, match="decay="):
+        Momentum(decay)
+
+
 def test_momentum_sums_gradients_of_unit_l1_length():
     g = torch.Generator().manual_seed(0)
     first, second = torch.randn(3, 2, 4, generator=g), 1e-20 * torch.randn(3, 2, 4, generator=g)

@@ -154,7 +154,7 @@ class _Trial:
             self.notes.append(note)
 
 
-def _fastest(model: Model, batch: Tensor, gradient: bool, times: int = 3) -> float:
+def _fastest(model: Model, batch: Tensor, gradient: bool, times: int = 5) -> float:
     """The least of a few timings, seconds: what else the machine does only ever adds."""
     return min(ask(model, batch, gradient).seconds for _ in range(times))
 

@@ -49,7 +49,9 @@ def _confirmed(result: Result) -> Check:
     evidence = f"{refused} of {refused + claims} claims were refused by the model itself"
     if refused <= max(1, 0.01 * (refused + claims)):
         return Check("confirmed", "pass", evidence)
-    remedy = "the model's answers vary with batch or precision: evaluate in float32, without a replica, or declare it stochastic"
+    if result.manifest["diagnosis"]["reaction"]["stochastic"]:
+        return Check("confirmed", "pass", f"{evidence}, whose answers are random: a claim must fool half of twenty fresh draws")
+    remedy = "the model's answers vary with batch or precision: evaluate in float32, or without a replica"
     return Check("confirmed", "warn", evidence, remedy)
 
 

@@ -293,6 +293,7 @@ def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: in
                 "label": entry.label(i), "attack": str(entry.attack), "expanded": repr(entry.attack.fitted(model.classes)),
                 "digest": entry.attack.fitted(model.classes).digest, "survivors": entry.survivors, "curve": entry.curve,
                 "radii": list(entry.attack.group.radii), "steps": entry.attack.stop.steps,
+                "near": entry.near, "hope": entry.hope, "spot": entry.spot,
             }
             for i, entry in enumerate(todo.entries)
         ],

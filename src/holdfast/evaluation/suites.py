@@ -34,20 +34,22 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     if isinstance(threat, L1):
         first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
         return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
-    toward = Entry(apgd_targeted(threat, steps=20, rivals=times(3)), near=0.65, spot=_SPOT)
+    round_ball = isinstance(threat, L2)
+    toward = Entry(apgd_targeted(threat, steps=20, rivals=times(3)), near=0.65 if round_ball else 0.5, spot=_SPOT)
     other = Entry(apgd(threat, steps=40), near=0.3, spot=_SPOT)
     wide = Entry(apgd_targeted(threat, steps=25, rivals=times(9)), near=0.2, hope=2.0)
     # Square follows the schedule of three times its queries, of which the first third finds most.
-    search = square(threat, steps=times(700), horizon=3 * times(700))
+    queries = times(400 if round_ball else 700)
+    search = square(threat, steps=queries, horizon=3 * queries)
 
     def again(steps: int, restarts: int, *starts: str) -> Attack:
         return cosine(threat, steps=steps, restarts=times(restarts), starts=starts, decay=0.5, share=1.0)
 
-    if isinstance(threat, L2):
+    if round_ball:
         return [
             Entry(cosine(threat, steps=20)),
             toward,
-            Entry(again(50, 1, "uniform"), near=0.5, spot=_SPOT),
+            Entry(again(50, 1, "uniform"), near=0.4, spot=_SPOT),
             other,
             wide,
             Entry(apgd(threat, steps=50, restarts=times(6)), near=0.2, hope=2.0),
@@ -62,7 +64,7 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
         wide,
         # A member's draws are its own, so that each start stands at other places in the two.
         Entry(again(50, 6, "corner", "diversified", "uniform"), near=0.2, hope=2.0),
-        Entry(again(60, 6, "diversified", "uniform", "corner"), near=0.1, hope=2.0),
+        Entry(again(60, 4, "diversified", "uniform", "corner"), near=0.1, hope=2.0),
         Entry(search, near=0.15, hope=1.5, spot=_SPOT),
     ]
 

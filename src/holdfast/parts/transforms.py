@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from holdfast.core.errors import ConfigError
 from holdfast.core.rows import per_row
 from holdfast.core.types import Probe
 
@@ -27,6 +29,10 @@ class Momentum(Transform):
     """m ← μ m + g / ‖g‖₁; the step follows m (Dong et al. 2018, eq. 6)."""
 
     decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < math.inf:
+            raise ConfigError(f"Momentum(decay={self.decay}): the share of the last step that is kept is 0 or more, commonly 0.5 to 1")
 
     def memory(self, p: Tensor) -> Tensor:
         return torch.zeros_like(p)
