@@ -83,7 +83,7 @@ def attacks_of(name, threat):
 STANDARD = {
     Linf(8 / 255): [
         ("cosine({0})", "44d557cc61bfabf9", None, None, 0.0),
-        ("apgd_targeted({0}, steps=20, rivals=3)", "a0a6d4dea26c1295", 0.5, None, 0.01),
+        ("apgd_targeted({0}, steps=12, rivals=5)", "2b7f6851336b8d07", 0.5, None, 0.01),
         ("cosine({0}, steps=25, starts=('corner',), decay=0.5, share=1)", "206377bb914c5f78", 0.5, None, 0.01),
         ("apgd({0}, steps=40)", "627aa0bc39d2b734", 0.3, None, 0.01),
         ("apgd_targeted({0}, steps=25)", "22375fe2dd7fb153", 0.2, 2.0, 0.0),
@@ -99,7 +99,7 @@ STANDARD = {
     ],
     L2(0.5): [
         ("cosine({0})", "fe6f8adde818e5a4", None, None, 0.0),
-        ("apgd_targeted({0}, steps=20, rivals=3)", "b2c4ad83110df37e", 0.65, None, 0.01),
+        ("apgd_targeted({0}, steps=12, rivals=5)", "4428709c3ea8744f", 0.65, None, 0.01),
         ("cosine({0}, steps=50, starts=('uniform',), decay=0.5, share=1)", "3145032d038ac6cf", 0.4, None, 0.01),
         ("apgd({0}, steps=40)", "370c81e83dd8df9c", 0.3, None, 0.01),
         ("apgd_targeted({0}, steps=25)", "989809099a585867", 0.2, 2.0, 0.0),
@@ -143,9 +143,9 @@ def amounts(effort, threat=PLAIN):
 
 
 def test_effort_multiplies_restarts_rivals_and_queries():
-    assert amounts(1.0) == [(1, 0, 20), (1, 3, 20), (1, 0, 25), (1, 0, 40), (1, 9, 25), (6, 0, 50), (4, 0, 60), (1, 0, 700)]
-    assert amounts(3) == [(1, 0, 20), (1, 9, 20), (3, 0, 25), (1, 0, 40), (1, 27, 25), (18, 0, 50), (12, 0, 60), (1, 0, 2100)]
-    assert amounts(0.01) == [(1, 0, 20), (1, 1, 20), (1, 0, 25), (1, 0, 40), (1, 1, 25), (1, 0, 50), (1, 0, 60), (1, 0, 7)], "never none"
+    assert amounts(1.0) == [(1, 0, 20), (1, 5, 12), (1, 0, 25), (1, 0, 40), (1, 9, 25), (6, 0, 50), (4, 0, 60), (1, 0, 700)]
+    assert amounts(3) == [(1, 0, 20), (1, 15, 12), (3, 0, 25), (1, 0, 40), (1, 27, 25), (18, 0, 50), (12, 0, 60), (1, 0, 2100)]
+    assert amounts(0.01) == [(1, 0, 20), (1, 1, 12), (1, 0, 25), (1, 0, 40), (1, 1, 25), (1, 0, 50), (1, 0, 60), (1, 0, 7)], "never none"
     assert [restarts for restarts, _, _ in amounts(2, L1(12.0))] == [1, 1, 10] and amounts(2, L0(9.0))[1][0] == 8
     near = [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1), 3)]
     assert near == [(entry.near, entry.spot) for entry in suite_entries("standard-1", Linf(0.1))], "effort is spent where it was"

@@ -35,7 +35,7 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
         first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
         return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
     round_ball = isinstance(threat, L2)
-    toward = Entry(apgd_targeted(threat, steps=20, rivals=times(3)), near=0.65 if round_ball else 0.5, spot=_SPOT)
+    toward = Entry(apgd_targeted(threat, steps=12, rivals=times(5)), near=0.65 if round_ball else 0.5, spot=_SPOT)
     other = Entry(apgd(threat, steps=40), near=0.3, spot=_SPOT)
     wide = Entry(apgd_targeted(threat, steps=25, rivals=times(9)), near=0.2, hope=2.0)
     # Square follows the schedule of three times its queries, of which the first third finds most.
