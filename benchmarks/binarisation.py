@@ -21,7 +21,7 @@ from common import Case, Sheet, arguments, case, clock
 from holdfast import Classifier, Linf
 from holdfast.attacks.short import parse
 from holdfast.core.attack import Attack
-from holdfast.engine import Setting, tune
+from holdfast.engine import Setting, choose
 from holdfast.evaluation.binarisation import EASY, FAIL, PASS, search
 from holdfast.evaluation.planting import Binarised, binarised
 
@@ -30,7 +30,7 @@ CRIPPLED = "pgd(0.3, steps=2, step=0.003, random_start=False)"
 
 
 def measure(sheet: Sheet, one: Case, model: Classifier, sound: list[Attack], plants: int, inner: int, random: int) -> None:
-    setting = Setting(pieces=tune(model, one.x[:32].to(model.device)))
+    setting = Setting(pieces=choose(model, one.x[:32].to(model.device), copies=False).pieces)
     binarised(model, one.x, Linf(0.3), 1, 9)
     made: list[Binarised] = []
     begin = time.process_time()
