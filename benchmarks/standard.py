@@ -44,14 +44,12 @@ def measured(name: str, reference: dict, suite: str | None) -> Run:
     begin = time.process_time()
     plain = evaluate(model, (x, y), case.threat, suite=suite, trust=False)
     seconds = time.process_time() - begin
-    begin = time.process_time()
     result = evaluate(model, (x, y), case.threat, suite=suite) if suite is None else plain
-    trust = time.process_time() - begin - (seconds if suite is None else 0)
     robust = torch.from_numpy(plain.standing["robust"].to_numpy().copy())
     theirs = torch.tensor([flag == "1" for flag in reference["survived"]])
     alone = int((theirs & ~robust).sum()), int((robust & ~theirs).sum())
     failed = [check.name for check in result.checks if check.status == "fail"]
-    return Run(int(robust.sum()), seconds, trust, plain.forwards, plain.backwards, failed, alone)
+    return Run(int(robust.sum()), seconds, result.trust_seconds, plain.forwards, plain.backwards, failed, alone)
 
 
 def main() -> None:

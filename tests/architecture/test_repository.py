@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import subprocess
 from pathlib import Path
@@ -30,3 +32,15 @@ def test_scripts_can_be_run() -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme.index("scripts/demo") < readme.index("scripts/test")
     assert "scripts/test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_benchmarks_import_what_there_is() -> None:
+    asked = [
+        (path.name, node.module, name.name)
+        for path in sorted((ROOT / "benchmarks").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("holdfast")
+        for name in node.names
+    ]
+    assert len(asked) > 20
+    assert not [(path, module, name) for path, module, name in asked if not hasattr(importlib.import_module(str(module)), name)]

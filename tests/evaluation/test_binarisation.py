@@ -68,15 +68,13 @@ def test_sound_attacks_find_every_plant(ground: Binarised, make: Callable[[Addit
     assert bool(search(ground, [make(ground.threat)]).all())
 
 
+@pytest.mark.parametrize("ground", ["linf", "l2"], indirect=True)
 def test_starts_that_ask_and_objectives_in_turns_find_every_plant(ground: Binarised) -> None:
-    if isinstance(ground.threat, L1):
-        pytest.skip("the cosine ascent is not defined in L1")
     assert bool(search(ground, [attacks.cosine(ground.threat, restarts=3, starts=("diversified", "uniform"))]).all())
 
 
+@pytest.mark.parametrize("ground", ["linf", "l2"], indirect=True)
 def test_scores_alone_are_enough(ground: Binarised) -> None:
-    if isinstance(ground.threat, L1):
-        pytest.skip("Square is not defined for L1")
     assert bool(search(ground, [attacks.square(ground.threat, steps=1000)]).all())
 
 

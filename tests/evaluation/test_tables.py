@@ -56,6 +56,12 @@ def test_by_iteration() -> None:
     assert tables.by_iteration(clean(), records(), "01-b")["accuracy"].to_list() == [0.5, 0.5, 0.4]
 
 
+def test_by_iteration_leaves_standing_what_an_attack_spared() -> None:
+    third = [record(i, "02-c", i == 4, step=1) for i in (4, 5)]
+    table = tables.by_iteration(clean(), pl.concat([records(), pl.DataFrame(third, schema=SCHEMA)]), "02-c")
+    assert table["accuracy"].to_list() == [0.4, 0.3], "four of ten stood before it, two of which it was not made on"
+
+
 def test_by_queries() -> None:
     table = tables.by_queries(clean(), records())
     assert table.rows() == [(0, 0.8), (4, 0.5), (8, 0.4)]

@@ -89,13 +89,17 @@ def by_attack(clean: pl.DataFrame, records: pl.DataFrame, labels: list[str]) -> 
 
 
 def by_iteration(clean: pl.DataFrame, records: pl.DataFrame, label: str) -> pl.DataFrame:
-    """Accuracy after each step of one attack: columns `step` (0 is before it) and `accuracy` over all samples."""
+    """Accuracy after each step of one attack: columns `step` (0 is before it) and `accuracy` over all samples.
+
+    Samples that it was not made on count as what they were: fallen where an earlier attack broke them, else standing.
+    """
     n = len(clean)
-    # Samples not tried here had been broken before, or were never correct.
     part = records.filter(pl.col("attack") == label)
+    fallen = records.filter("broken", pl.col("attack") < label)["sample"]
+    spared = clean.filter("correct", ~pl.col("sample").is_in(pl.concat([part["sample"], fallen]).implode())).height
     steps = part.filter("broken")["step"].value_counts().sort("step")
     found = dict(zip(steps["step"].to_list(), steps["count"].to_list(), strict=True))
-    last, left, rows = max(found, default=0), len(part), []
+    last, left, rows = max(found, default=0), len(part) + spared, []
     for step in range(last + 1):
         left -= found.get(step, 0)
         rows.append({"step": step, "accuracy": left / n})

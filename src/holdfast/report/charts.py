@@ -73,7 +73,7 @@ def _radius(result: Result, curve: dict[str, Any]) -> Chart:
 def _iterations(found: dict[str, Points]) -> Chart:
     data = [_stairs(i, label, _column(points, "step"), _column(points, "accuracy")) for i, (label, points) in enumerate(found.items())]
     words = (
-        "Accuracy after each step of each attack; samples that an attack was not made on count as fallen. "
+        "Accuracy after each step of each attack; samples that it was not made on stay as earlier attacks left them. "
         "A line that still falls at its end asks for more steps."
     )
     return Chart("iterations", "Accuracy against iterations", words, data, _layout("steps taken", "accuracy"))
