@@ -14,26 +14,24 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.parts.adam import Adam
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
 from holdfast.parts.threats import L2
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 _EDGE = 0.999999
 
 
 @dataclass(frozen=True)
 class CarliniWagnerState(Rows):
-    """`w` the unbounded variable with Adam's moments; the weight `c` between `lower` and `upper`; the `tick` within this search and
+    """`w` the unbounded variable with its `adam`, whose time counts the steps of this search; the weight `c` between `lower` and `upper`;
     the number of `searches` done; whether this search has `fooled`, and its `last` checked loss."""
 
     w: Tensor
-    first: Tensor
-    second: Tensor
+    adam: Adam
     c: Tensor
     lower: Tensor
     upper: Tensor
-    tick: Tensor
     searches: Tensor
     fooled: Tensor
     last: Tensor
@@ -57,10 +55,10 @@ class CarliniWagnerL2(Rule):
         if not probe.bounds.finite:
             raise ConfigError(f"carlini_wagner moves within a finite range, not {probe.bounds}: give Classifier(bounds=(low, high))")
         w, per = self._origin(probe), probe.batch.radius
-        zero, none = torch.zeros_like(w), torch.zeros_like(probe.step)
+        none = torch.zeros_like(probe.step)
         infinite = torch.full_like(per, torch.inf)
         c = torch.full_like(per, self.initial)
-        return CarliniWagnerState(w, zero, zero, c, torch.zeros_like(per), infinite, none, none, none.bool(), infinite)
+        return CarliniWagnerState(w, Adam.fresh(w), c, torch.zeros_like(per), infinite, none, none.bool(), infinite)
 
     def step(self, state: Rows, probe: Probe) -> CarliniWagnerState:
         assert isinstance(state, CarliniWagnerState)
@@ -71,19 +69,14 @@ class CarliniWagnerL2(Rule):
         loss = p.square().flatten(1).sum(dim=1) + state.c * (self.confidence - gain)
         slope = (2 * p - per_row(state.c, g) * g) * half * (1 - squash.square())
 
-        tick = state.tick + 1
-        first = _BETA1 * state.first + (1 - _BETA1) * slope
-        second = _BETA2 * state.second + (1 - _BETA2) * slope.square()
-        time = tick.to(g.dtype)
-        unbias1, unbias2 = per_row(1 - (time * math.log(_BETA1)).exp(), g), per_row(1 - (time * math.log(_BETA2)).exp(), g)
-        w = state.w - self.rate * (first / unbias1) / ((second / unbias2).sqrt() + _EPSILON)
-
+        move, adam = state.adam.step(slope, self.rate)
+        tick = adam.time
         fooled = state.fooled | answer.wrong
         check = tick % max(1, self.iterations // 10) == 0
         flat = check & (loss > 0.9999 * state.last) & self.abort_early
         over = (tick >= self.iterations) | flat
         last = torch.where(check, loss, state.last)
-        moved = CarliniWagnerState(w, first, second, state.c, state.lower, state.upper, tick, state.searches, fooled, last)
+        moved = CarliniWagnerState(state.w - move, adam, state.c, state.lower, state.upper, state.searches, fooled, last)
         return moved.where(~over, self._bisected(moved, probe))
 
     def _bisected(self, state: CarliniWagnerState, probe: Probe) -> CarliniWagnerState:
@@ -94,11 +87,10 @@ class CarliniWagnerL2(Rule):
         searches = state.searches + 1
         # The last search of a row that never fooled the model is at a weight so large that only fooling counts.
         c = torch.where((searches == self.searches - 1) & upper.isinf(), torch.full_like(middle, 1e10), middle)
-        zero = torch.zeros_like(state.w)
+        origin = self._origin(probe)
         return CarliniWagnerState(
-            self._origin(probe), zero, zero, c, lower, upper, torch.zeros_like(state.tick), searches,
-            torch.zeros_like(state.fooled), torch.full_like(state.last, torch.inf),
-        )  # fmt: skip
+            origin, Adam.fresh(origin), c, lower, upper, searches, torch.zeros_like(state.fooled), torch.full_like(state.last, torch.inf)
+        )
 
     def _origin(self, probe: Probe) -> Tensor:
         """The unbounded variable of the clean input, kept off the infinite ends."""
