@@ -4,7 +4,7 @@ The same images (those the net classifies right) and budget for all; nets and im
 counted by a net that counts; its outputs are judged by the plain net: a point that does not fool it, or is no image, is infinitely far,
 and medians are over all images. For L0 a value that moved by 1e-5 or less is put back first, for every tool. EN is β‖d‖₁ + ‖d‖₂².
 A peer that would take longer than `--minutes` gets fewer images, and ours is compared on those. `--cache DIR` keeps the peers' outputs.
-Bar: median ≤ 1.01 × each peer's, success rate no lower.
+Bar: median ≤ 1.01 × each peer's, success rate no lower. The ratio's interval (95 %, images drawn again) is stated.
 `--time`: processor seconds an image in one thread (so that a busy machine matters little), the contenders in turn: ours on the model
 itself with the peer's batch, and on the replica that `engine.choose` picks (outside the time). Bar: the former at most a third of the
 time of a peer that goes image by image or class by class, at most 1.1 × that of a bare loop over a batch; the latter below all.
@@ -129,6 +129,10 @@ def run(bout: Bout, one: Case, model: Classifier, setting: Setting, search: Clas
     return engine.run(parse(bout.ours), model, samples, setting, search=search).adversarial
 
 
+def rivals(bout: Bout, one: Case, tools: list[str]) -> list[str]:
+    return [tool for tool in bout.others(one.plain, tuple(one.x.shape[1:])) if tool in tools]
+
+
 def theirs(bout: Bout, one: Case, tool: str, net: nn.Module, batch: int = BATCH) -> Tensor:
     torch.manual_seed(0)
     np.random.seed(0)
@@ -137,6 +141,8 @@ def theirs(bout: Bout, one: Case, tool: str, net: nn.Module, batch: int = BATCH)
 
 def affordable(bout: Bout, one: Case, tool: str, seconds: float, sizes: tuple[int, ...]) -> int:
     """The most of `sizes` images that a peer gets through in the time, by what eight take it; 0 for none."""
+    if seconds == inf:
+        return len(one.x)
     few = images(one, 8)
     each = clock(lambda: theirs(bout, few, tool, one.plain), time.process_time) / len(few.x)
     return max((n for n in sizes if n <= len(one.x) and n * each <= seconds), default=0)
@@ -180,11 +186,20 @@ def distances(bout: Bout, one: Case, adversarial: Tensor) -> Tensor:
     return torch.where(fooled & valid, sizes(bout.distance, adversarial - one.x), inf)
 
 
-def strength(sheet: Sheet, name: str, one: Case, minutes: float, cache: Path | None) -> None:
+def interval(far: Tensor, its: Tensor, draws: int = 2000) -> str:
+    """The middle 95 % of the ratio of the two medians over images drawn again: with few images, or on a net whose gradients lead hither and
+    thither, tools with the same algorithm differ by more than the bar."""
+    index = torch.randint(len(far), (draws, len(far)), generator=torch.Generator().manual_seed(0))
+    ratios = far[index].median(dim=1).values / its[index].median(dim=1).values
+    low, high = ratios.nan_to_num(nan=1.0, posinf=inf).sort().values[[draws // 40, -(draws // 40) - 1]].tolist()
+    return f"{low:.3f}–{high:.3f}"
+
+
+def strength(sheet: Sheet, name: str, one: Case, tools: list[str], minutes: float, cache: Path | None) -> None:
     bout = BOUTS[name]
     known = bout.ours.partition("(")[0] in ENTRIES
     mine = measured(one, lambda net: ours(bout, one, net)) if known else None
-    for tool in bout.others(one.plain, tuple(one.x.shape[1:])):
+    for tool in rivals(bout, one, tools):
         found = peer(name, bout, one, tool, minutes, cache)
         if found is None:
             print(f"  {one.name}, {name}: {tool} is too slow for {minutes:g} minutes", flush=True)
@@ -199,7 +214,7 @@ def strength(sheet: Sheet, name: str, one: Case, minutes: float, cache: Path | N
         far = distances(bout, few, mine.adversarial[: len(found)])
         median, rate = statistics.median(far.tolist()), far.isfinite().double().mean().item()
         value = f"median {bout.distance} {median:.4f}, fools {rate:.3f}; {mine.asked()}; {mine.seconds * 1000:.0f} ms an image"
-        ratio = f"{median / rival:.4f} × " if rival < inf and rival else ""
+        ratio = f"{median / rival:.4f} ({interval(far, its)}) × " if rival < inf and rival else ""
         nearer = f"nearer on {(far < its).double().mean():.2f}, farther on {(far > its).double().mean():.2f}"
         met = median <= 1.01 * rival and rate >= its_rate
         sheet.row(
@@ -212,7 +227,7 @@ def strength(sheet: Sheet, name: str, one: Case, minutes: float, cache: Path | N
         )
 
 
-def race(sheet: Sheet, name: str, one: Case, seconds: float) -> None:
+def race(sheet: Sheet, name: str, one: Case, tools: list[str], seconds: float) -> None:
     """Seconds an image of ours and of each peer, each on as many images as it gets through in the time."""
     bout = BOUTS[name]
     if bout.ours.partition("(")[0] not in ENTRIES:
@@ -227,7 +242,7 @@ def race(sheet: Sheet, name: str, one: Case, seconds: float) -> None:
         "ours, replica": partial(run, bout, one, one.model, Setting(pieces=choice.pieces), search),
     }
     counts = dict.fromkeys(calls, len(one.x))
-    for tool in bout.others(one.plain, tuple(one.x.shape[1:])):
+    for tool in rivals(bout, one, tools):
         n = affordable(bout, one, tool, seconds, (8, 16, 32, 64, len(one.x)))
         if n == 0:
             print(f"  {one.name}, {name}: {tool} is too slow for {seconds:g} seconds")
@@ -250,7 +265,8 @@ def main() -> None:
     parser.add_argument("--only", choices=BOUTS, nargs="+", default=list(BOUTS))
     parser.add_argument("--cases", choices=[name for name, net in NETS.items() if net.classes == 10], nargs="+", default=CASES)
     parser.add_argument("--images", type=int, help="500, or 128 with --time, when not given")
-    parser.add_argument("--minutes", type=float, default=10, help="for each peer; 0: only what is cached")
+    parser.add_argument("--minutes", type=float, default=10, help="for each peer; 0: only what is cached; inf: whatever it takes")
+    parser.add_argument("--tools", choices=peers.PACKAGES, nargs="+", default=list(peers.PACKAGES), help="all when not given")
     parser.add_argument("--cache", type=Path, help="folder that keeps the peers' outputs")
     parser.add_argument("--time", action="store_true", help="the claim on time")
     options = parser.parse_args()
@@ -263,9 +279,9 @@ def main() -> None:
         one = right_ones(Case(case, net.plain(), net.model(), *net.images(2 * n), net.threat.radius), n)
         for name in options.only:
             if options.time:
-                race(sheet, name, one, 5 if options.quick else 30)
+                race(sheet, name, one, options.tools, 5 if options.quick else 30)
             else:
-                strength(sheet, name, one, 0.2 if options.quick else options.minutes, options.cache)
+                strength(sheet, name, one, options.tools, 0.2 if options.quick else options.minutes, options.cache)
     sheet.close()
 
 
