@@ -66,12 +66,12 @@ BOUTS = {
     "deepfool_l2": Bout("deepfool(L2(inf), steps=50)", "L2", partial(peers.deepfool, steps=50, norm=2), loops=False),
     "deepfool_linf": Bout("deepfool(Linf(inf), steps=50)", "Linf", partial(peers.deepfool, steps=50, norm=inf), loops=False),
     "carlini_wagner": Bout("carlini_wagner(steps=200, searches=9)", "L2", partial(peers.carlini_wagner, steps=200, searches=9)),
-    "carlini_wagner_l0": Bout("carlini_wagner_l0(steps=200)", "L0", partial(peers.carlini_wagner_l0, steps=200, searches=9)),
-    "carlini_wagner_linf": Bout("carlini_wagner_linf(steps=100)", "Linf", partial(peers.carlini_wagner_linf, steps=100)),
+    "carlini_wagner_l0": Bout("carlini_wagner_l0(steps=50)", "L0", partial(peers.carlini_wagner_l0, steps=200, searches=9)),
+    "carlini_wagner_linf": Bout("carlini_wagner_linf(steps=50)", "Linf", partial(peers.carlini_wagner_linf, steps=50)),
     "fab_l1": Bout("fab(L1(inf), steps=30)", "L1", partial(peers.fab, steps=30, norm=1), loops=False),
     "fab_l2": Bout("fab(L2(inf), steps=30)", "L2", partial(peers.fab, steps=30, norm=2), loops=False),
     "fab_linf": Bout("fab(Linf(inf), steps=30)", "Linf", partial(peers.fab, steps=30, norm=inf), loops=False),
-    "jsma": Bout("jsma(theta=1.0, gamma=0.1)", "L0", partial(peers.jsma, theta=1.0, gamma=0.1), loops=False, targeted=True),
+    "jsma": Bout("jsma(theta=1.0, gamma=0.1, targeted=True)", "L0", partial(peers.jsma, theta=1.0, gamma=0.1), loops=False, targeted=True),
 }
 
 
