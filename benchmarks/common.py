@@ -81,6 +81,12 @@ def predict(net: nn.Module, x: Tensor, piece: int = 500) -> Tensor:
     return torch.cat([net(part).argmax(dim=1) for part in x.split(piece)])
 
 
+def right_ones(one: Case, n: int) -> Case:
+    """The first `n` images that the net classifies right."""
+    index = (predict(one.plain, one.x) == one.y).nonzero().squeeze(1)[:n]
+    return Case(one.name, one.plain, one.model, one.x[index], one.y[index], one.epsilon)
+
+
 def robust(net: nn.Module, x: Tensor, y: Tensor, adversarial: Tensor, epsilon: float) -> float:
     """The share of images that `net` still classifies right in a tool's output; a point outside the L∞ ball or [0, 1] breaks nothing."""
     inside = ((adversarial - x).abs() <= epsilon + 2e-6).flatten(1).all(dim=1)
@@ -89,7 +95,9 @@ def robust(net: nn.Module, x: Tensor, y: Tensor, adversarial: Tensor, epsilon: f
     return (predict(net, torch.where(allowed, adversarial, x)) == y).double().mean().item()
 
 
-def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warm: bool = True) -> dict[str, list[float]]:
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm: bool = True, timer: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each call in each of `rounds`, taken in turn (each round begins with another); one warm-up of each is left out."""
     if warm:
         for call in calls.values():
@@ -98,18 +106,18 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warm: bo
     names = list(calls)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            seconds[name].append(clock(calls[name]))
+            seconds[name].append(clock(calls[name], timer))
     return seconds
 
 
-def clock(call: Callable[[], object]) -> float:
-    """Seconds of one call, the device's queue emptied before and after."""
+def clock(call: Callable[[], object], timer: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call by the `timer`, the device's queue emptied before and after."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     wait()
-    begin = time.perf_counter()
+    begin = timer()
     call()
     wait()
-    return time.perf_counter() - begin
+    return timer() - begin
 
 
 def paired(ours: list[float], theirs: list[float]) -> float:

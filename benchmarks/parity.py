@@ -17,7 +17,7 @@ import statistics
 import numpy as np
 import peers
 import torch
-from common import Case, Sheet, arguments, case, clock, predict, robust
+from common import Case, Sheet, arguments, case, clock, predict, right_ones, robust
 from torch import Tensor
 
 from holdfast import attacks, engine
@@ -29,12 +29,6 @@ METHODS = ("pgd", "apgd", "carlini_wagner", "deepfool")
 SEARCHES, SEEDS = 9, 3
 # Twenty seconds an image and more: a line search of ten asks an iteration; one image at a time, with a backward for each class.
 TOO_SLOW = {("carlini_wagner", "cifar10_resnet20", "ART"), ("deepfool", "cifar10_resnet20", "torchattacks")}
-
-
-def right_ones(one: Case, n: int) -> Case:
-    """The first `n` images that the net classifies right."""
-    index = (predict(one.plain, one.x) == one.y).nonzero().squeeze(1)[:n]
-    return Case(one.name, one.plain, one.model, one.x[index], one.y[index], one.epsilon)
 
 
 def distances(one: Case, adversarial: Tensor) -> Tensor:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 
 import foolbox
 import numpy as np
@@ -17,11 +21,29 @@ from torch import Tensor, nn
 Peer = Callable[[Tensor, Tensor, int], Tensor]
 
 logging.getLogger("art").setLevel(logging.ERROR)
+PACKAGES = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "adversarial-robustness-toolbox", "adv-lib": "adv-lib"}
 
 
 def versions() -> str:
-    names = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "adversarial-robustness-toolbox"}
-    return ", ".join(f"{name} {version(package)}" for name, package in names.items())
+    return ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items())
+
+
+def _adv_lib_module() -> ModuleType:
+    """adv-lib's attacks. It imports torchvision and visdom for a distance and a display that no attack here uses: empty modules stand in
+    meanwhile, as the first may not import beside a CPU-only torch, and the second brings a server."""
+    stubs = {name: ModuleType(name) for name in ("torchvision", "torchvision.models", "visdom")}
+    stubs["torchvision"].models = stubs["torchvision.models"]  # type: ignore[attr-defined]
+    kept = {name: sys.modules[name] for name in stubs if name in sys.modules}
+    sys.modules.update(stubs)
+    try:
+        return import_module("adv_lib.attacks")
+    finally:
+        for name in stubs:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+adv_lib = _adv_lib_module()
 
 
 def _torchattacks(attack: torchattacks.attack.Attack) -> Peer:
@@ -59,6 +81,13 @@ def _art(net: nn.Module, shape: tuple[int, ...], make: Callable[[PyTorchClassifi
     return run
 
 
+def _adv_lib(attack: Callable[[Tensor, Tensor], Tensor]) -> Peer:
+    def run(x: Tensor, y: Tensor, batch: int) -> Tensor:
+        return torch.cat([attack(a, b).detach() for a, b in zip(x.split(batch), y.split(batch), strict=True)])
+
+    return run
+
+
 def pgd(net: nn.Module, shape: tuple[int, ...], epsilon: float, step: float, steps: int) -> dict[str, Peer]:
     return {
         "torchattacks": _torchattacks(torchattacks.PGD(net, epsilon, step, steps, random_start=True)),
@@ -86,6 +115,7 @@ def apgd(net: nn.Module, shape: tuple[int, ...], epsilon: float, steps: int) -> 
 def carlini_wagner(net: nn.Module, shape: tuple[int, ...], steps: int, searches: int) -> dict[str, Peer]:
     """torchattacks keeps its one weight c for all steps. An iteration of ART asks up to ten times, so it gets a tenth of them; it has its
     own first weight and ten searches, as from 1e-3 it fools nothing on MNIST."""
+    adv_lib_attack = partial(adv_lib.carlini_wagner_l2, net, initial_const=1e-3, binary_search_steps=searches, max_iterations=steps)
     return {
         "torchattacks": _torchattacks(torchattacks.CW(net, c=1, steps=steps * searches, lr=0.01)),
         "foolbox": _foolbox(net, foolbox.attacks.L2CarliniWagnerAttack(searches, steps, 0.01, initial_const=1e-3)),
@@ -93,12 +123,105 @@ def carlini_wagner(net: nn.Module, shape: tuple[int, ...], steps: int, searches:
             net, shape,
             lambda it: evasion.CarliniL2Method(it, binary_search_steps=10, max_iter=max(1, steps // 10), initial_const=0.01, verbose=False),
         ),
+        "adv-lib": _adv_lib(adv_lib_attack),
     }  # fmt: skip
 
 
-def deepfool(net: nn.Module, shape: tuple[int, ...], steps: int = 50) -> dict[str, Peer]:
+def carlini_wagner_l0(net: nn.Module, shape: tuple[int, ...], steps: int, searches: int) -> dict[str, Peer]:
+    """As ART's L2 attack, which it repeats as often as the image has channels, and once more."""
+    iterations, rounds = max(1, steps // 10), shape[0] + 1
     return {
-        "torchattacks": _torchattacks(torchattacks.DeepFool(net, steps=steps, overshoot=0.02)),
-        "foolbox": _foolbox(net, foolbox.attacks.L2DeepFoolAttack(steps=steps, candidates=10, overshoot=0.02)),
-        "ART": _art(net, shape, lambda it: evasion.DeepFool(it, max_iter=steps, epsilon=0.02, nb_grads=10, verbose=False)),
+        "ART": _art(
+            net, shape,
+            lambda it: evasion.CarliniL0Method(
+                it, binary_search_steps=10, max_iter=max(1, iterations // rounds), initial_const=0.01, verbose=False
+            ),
+        )
+    }  # fmt: skip
+
+
+def carlini_wagner_linf(net: nn.Module, shape: tuple[int, ...], steps: int) -> dict[str, Peer]:
+    """Up to `steps` of Adam at rate 0.1 for each weight from 0.1 and each bound, as ours. An iteration of ART asks for the gradients of
+    two classes, one image at a time, so it gets a tenth of them."""
+    attack = partial(adv_lib.carlini_wagner_linf, net, learning_rate=0.1, initial_const=0.1, max_iterations=steps)
+    return {
+        "ART": _art(
+            net, shape,
+            lambda it: evasion.CarliniLInfMethod(
+                it, learning_rate=0.1, initial_const=0.1, max_iter=max(1, steps // 10), verbose=False
+            ),
+        ),
+        "adv-lib": _adv_lib(attack),
+    }  # fmt: skip
+
+
+def deepfool(net: nn.Module, shape: tuple[int, ...], steps: int = 50, norm: float = 2) -> dict[str, Peer]:
+    """torchattacks and ART know only L2."""
+    kinds = {2: foolbox.attacks.L2DeepFoolAttack, np.inf: foolbox.attacks.LinfDeepFoolAttack}
+    found = {
+        "foolbox": _foolbox(net, kinds[norm](steps=steps, candidates=10, overshoot=0.02)),
+        "adv-lib": _adv_lib(partial(adv_lib.df, net, steps=steps, overshoot=0.02, norm=norm)),
+    }
+    if norm == 2:
+        found["torchattacks"] = _torchattacks(torchattacks.DeepFool(net, steps=steps, overshoot=0.02))
+        found["ART"] = _art(net, shape, lambda it: evasion.DeepFool(it, max_iter=steps, epsilon=0.02, nb_grads=10, verbose=False))
+    return found
+
+
+def ddn(net: nn.Module, shape: tuple[int, ...], steps: int) -> dict[str, Peer]:
+    """Without rounding to 8 bits, which only adv-lib does."""
+    return {
+        "foolbox": _foolbox(net, foolbox.attacks.DDNAttack(steps=steps)),
+        "adv-lib": _adv_lib(partial(adv_lib.ddn, net, steps=steps, levels=None)),
+    }
+
+
+def fmn(net: nn.Module, shape: tuple[int, ...], steps: int, norm: float) -> dict[str, Peer]:
+    kinds = {
+        0: foolbox.attacks.L0FMNAttack,
+        1: foolbox.attacks.L1FMNAttack,
+        2: foolbox.attacks.L2FMNAttack,
+        np.inf: foolbox.attacks.LInfFMNAttack,
+    }
+    return {
+        "foolbox": _foolbox(net, kinds[norm](steps=steps)),
+        "adv-lib": _adv_lib(partial(adv_lib.fmn, net, norm=norm, steps=steps)),
+    }
+
+
+def ead(net: nn.Module, shape: tuple[int, ...], steps: int, searches: int, beta: float, rule: str) -> dict[str, Peer]:
+    """An iteration asks for a gradient and, in foolbox and torchattacks, twice for logits; in ART four times, so it gets half of them."""
+    kind = {"L1": torchattacks.EADL1, "EN": torchattacks.EADEN}[rule]
+    return {
+        "torchattacks": _torchattacks(kind(net, lr=0.01, binary_search_steps=searches, max_iterations=steps, beta=beta)),
+        "foolbox": _foolbox(net, foolbox.attacks.EADAttack(searches, steps, 0.01, regularization=beta, decision_rule=rule)),
+        "ART": _art(
+            net, shape,
+            lambda it: evasion.ElasticNet(
+                it, binary_search_steps=searches, max_iter=max(1, steps // 2), beta=beta, decision_rule=rule, verbose=False
+            ),
+        ),
+    }  # fmt: skip
+
+
+def sigma_zero(net: nn.Module, shape: tuple[int, ...], steps: int) -> dict[str, Peer]:
+    return {"adv-lib": _adv_lib(partial(adv_lib.sigma_zero, net, num_steps=steps))}
+
+
+def fab(net: nn.Module, shape: tuple[int, ...], steps: int, norm: float) -> dict[str, Peer]:
+    """torchattacks' L1 ends in an error of its own."""
+    found = {"adv-lib": _adv_lib(partial(adv_lib.fab, net, norm=norm, n_iter=steps))}
+    if norm != 1:
+        # What lies beyond its eps it gives up.
+        attack = torchattacks.FAB(net, norm={2: "L2", np.inf: "Linf"}[norm], eps=1e9, steps=steps)
+        found["torchattacks"] = _torchattacks(attack)
+    return found
+
+
+def jsma(net: nn.Module, shape: tuple[int, ...], theta: float, gamma: float) -> dict[str, Peer]:
+    """Toward the class after the label, torchattacks' only choice; both take the label and aim by themselves."""
+    art = _art(net, shape, lambda it: evasion.SaliencyMapMethod(it, theta, gamma, verbose=False))
+    return {
+        "torchattacks": _torchattacks(torchattacks.JSMA(net, theta, gamma)),
+        "ART": lambda x, y, batch: art(x, (y + 1) % 10, batch),
     }
