@@ -8,17 +8,19 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ParamSpec
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
-from holdfast.parts.threats import L0, L1, L2, Linf
+from holdfast.parts.threats import L0, L1, L2, Colour, Composed, Flow, Linf, Occlusion
 
 P = ParamSpec("P")
 
-THREATS: dict[str, type[Linf] | type[L2] | type[L1] | type[L0]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+THREATS: dict[str, Callable[..., Threat]] = {
+    "linf": Linf, "l2": L2, "l1": L1, "l0": L0, "flow": Flow, "colour": Colour, "occlusion": Occlusion,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,11 @@ def attack(
 
 
 def _show(value: object) -> str:
+    if isinstance(value, Composed) and value.radius == 1:
+        return " + ".join(_show(part) for part in value.parts)
     if isinstance(value, Threat):
-        return f"{type(value).__name__}({number(value.radius)})"
+        more = [f", {f.name}={_show(own)}" for f in fields(value) if f.repr and (own := getattr(value, f.name)) != f.default]  # type: ignore[arg-type]
+        return f"{type(value).__name__}({number(value.radius)}{''.join(word for word in more if not word.startswith(', radius='))})"
     return number(value) if isinstance(value, float) else repr(value)
 
 
@@ -96,13 +101,18 @@ def bounded(threat: Threat | float, name: str) -> Threat:
 
 
 def parse_threat(text: str) -> Threat:
-    """`linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`: a norm and a radius; the radius may be a fraction.
+    """`linf:8/255`, `l2:0.5`, `flow:1`: what may change and a radius, which may be a fraction; `colour:0.06+flow:1`: one after the other.
 
-    Raises ConfigError for another norm or a radius that is not a positive number.
+    Raises ConfigError for another name or a radius that is not a positive number.
+
+    >>> parse_threat("colour:0.06+flow:1").kind
+    'Colour luv 0.06 + Flow 1'
     """
+    if "+" in text:
+        return Composed(tuple(parse_threat(part.strip()) for part in text.split("+")))
     name, colon, radius = text.partition(":")
     if name.lower() not in THREATS or not colon:
-        raise ConfigError(f"threat {text!r}: expected NORM:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")
+        raise ConfigError(f"threat {text!r}: expected NAME:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")
     value = _value(_tree(radius, text), text)
     if not isinstance(value, int | float) or not value > 0:
         raise ConfigError(f"threat {text!r}: the radius must be a positive number, as in linf:8/255")
@@ -173,8 +183,15 @@ def _value(node: ast.expr, text: str) -> object:
             return tuple(_value(item, text) for item in items)
         case ast.Name(id="inf"):
             return math.inf
-        case ast.Call(func=ast.Name(id=name), args=[radius], keywords=[]) if name.lower() in THREATS:
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            parts = [_value(side, text) for side in (left, right)]
+            if all(isinstance(part, Threat) for part in parts):
+                return Composed(tuple(one for part in parts for one in (part.parts if isinstance(part, Composed) else (part,))))
+        case ast.Call(func=ast.Name(id=name), args=[radius], keywords=words) if name.lower() in THREATS:
             size = _value(radius, text)
             if isinstance(size, int | float):
-                return THREATS[name.lower()](float(size))
+                try:
+                    return THREATS[name.lower()](float(size), **{word.arg or "": _value(word.value, text) for word in words})
+                except TypeError as error:
+                    raise ConfigError(f"{ast.unparse(node)!r} in {text!r}: {error}") from error
     raise ConfigError(f"{ast.unparse(node)!r} in {text!r} is not a number, a fraction, a string, a tuple or a threat like L2(0.5)")
