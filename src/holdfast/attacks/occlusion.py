@@ -63,7 +63,7 @@ class Places(Proposal):
 
 @attack("Fawzi & Frossard 2016, BMVC (occluding patches); content: Brown et al. 2017, arXiv:1712.09665", threats=("occlusion",))
 def occlusion(
-    threat: Threat = Occlusion(8),
+    threat: Threat | float = Occlusion(8),
     steps: int = 100,
     stride: int = 4,
     fill: str = "grey",
@@ -76,10 +76,10 @@ def occlusion(
     max_{i, j} margin( x with the square at (i, j) painted over );  fill `adversarial`: the content c climbs
     c ← Π( c + α sign ∇_c margin ) from noise, at one random place for each of `restarts`.
 
-    Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; the radius of `threat` is the square's side in pixels; `steps`:
-    forwards an input (with gradients for `adversarial`); `stride`: pixels between the places of the grid; `fill`: `grey` (the middle of
-    the range), `black`, `white`, `mean` (of the image, by channel), `noise` (drawn anew at each place), all by scores alone, or
-    `adversarial` (by gradients, α = `step`).
+    Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; `threat`: its radius is the square's side in pixels, a bare number
+    as well; `steps`: forwards an input (with gradients for `adversarial`); `stride`: pixels between the places of the grid; `fill`: `grey`
+    (the middle of the range), `black`, `white`, `mean` (of the image, by channel), `noise` (drawn anew at each place), all by scores
+    alone, or `adversarial` (by gradients, α = `step`).
 
     Raises ConfigError for no steps, a stride below 1, another fill, or a step that is not positive and finite.
     Source: Fawzi & Frossard 2016, "Measuring the effect of nuisance variables on classifiers" (a square that hides a part).
@@ -90,6 +90,7 @@ def occlusion(
     """
     if fill not in (*FILLS, "adversarial") or stride < 1:
         raise ConfigError(f"occlusion(fill={fill!r}, stride={stride}): expected {', '.join(FILLS)} or adversarial, and at least 1 pixel")
+    threat = threat if isinstance(threat, Threat) else Occlusion(float(threat))
     margin = Margin(targeted, strict=True)
     if fill == "adversarial":
         # A share of the radius, as every step is; here the radius is a count of pixels.

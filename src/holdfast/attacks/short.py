@@ -55,16 +55,22 @@ def attack(
                 if value == default and default is not inspect.Parameter.empty:
                     continue
                 words.append(_show(value) if name == "threat" else f"{name}={_show(value)}")
+            _fit(make.__name__, bound.arguments.get("threat"), threats)
             attack = make(*args, **kwargs)
-            norm = type(attack.threat).__name__.lower()
-            if norm in THREATS and norm not in threats:
-                raise ConfigError(f"{make.__name__} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
+            _fit(make.__name__, attack.threat, threats)
             return replace(attack, call=f"{make.__name__}({', '.join(words)})")
 
         ENTRIES[make.__name__] = Entry(make.__name__, made, threats, paper, minimum_norm)
         return made
 
     return enter
+
+
+def _fit(name: str, threat: object, threats: tuple[str, ...]) -> None:
+    """Raise ConfigError where an attack is not defined for a threat of ours; it is the attack's rule that judges those of others."""
+    norm = type(threat).__name__.lower()
+    if norm in (*THREATS, "composed") and norm not in threats:
+        raise ConfigError(f"{name} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
 
 
 def _show(value: object) -> str:
@@ -184,9 +190,9 @@ def _value(node: ast.expr, text: str) -> object:
         case ast.Name(id="inf"):
             return math.inf
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            parts = [_value(side, text) for side in (left, right)]
-            if all(isinstance(part, Threat) for part in parts):
-                return Composed(tuple(one for part in parts for one in (part.parts if isinstance(part, Composed) else (part,))))
+            before, last = _value(left, text), _value(right, text)
+            if isinstance(before, Threat) and isinstance(last, Threat):
+                return Composed((*(before.parts if isinstance(before, Composed) else (before,)), last))
         case ast.Call(func=ast.Name(id=name), args=[radius], keywords=words) if name.lower() in THREATS:
             size = _value(radius, text)
             if isinstance(size, int | float):

@@ -28,9 +28,9 @@ def smooth_ascent(name: str, threat: Threat, steps: int, rate: float, tau: float
     return Attack(goal(targeted, confidence), threat, rule, Stop(steps, early=False), keep="last")
 
 
-@attack("Xiao, Zhu, Li, He, Liu & Song 2018, arXiv:1801.02612", threats=("flow",))
+@attack("Xiao, Zhu, Li, He, Liu & Song 2018, arXiv:1801.02612", threats=("flow", "composed"))
 def stadv(
-    threat: Threat = Flow(math.inf),
+    threat: Threat | float = Flow(math.inf),
     steps: int = 100,
     rate: float = 0.05,
     tau: float = 0.05,
@@ -42,9 +42,9 @@ def stadv(
     min_p max( max_{j≠t} z_j − z_t, −κ ) + τ Σ_a Σ_{b ∈ N(a)} ‖p(a) − p(b)‖₂,  x'(i, j) = x( (i, j) + p(i, j) ), bilinear;
     untargeted: max( z_y − max_{j≠y} z_j, −κ ).
 
-    Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; the radius of `threat` is the largest displacement in pixels (∞: any);
-    `steps`: gradients an input, all of them spent; `rate`: Adam's, in pixels, falling to 0 along a cosine; τ = `tau`; κ = `confidence` in
-    logits. Of all flows that fooled, the one with the least flow loss is claimed.
+    Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; `threat`: its radius is the largest displacement in pixels (∞: any),
+    and a bare number is that; `steps`: gradients an input, all of them spent; `rate`: Adam's, in pixels, falling to 0 along a cosine;
+    τ = `tau`; κ = `confidence` in logits. Of all flows that fooled, the one with the least flow loss is claimed.
 
     Raises ConfigError for no steps, a rate that is not positive, or a negative weight or confidence.
     Source: Xiao et al. 2018, eq. 1 to 4, with its τ = 0.05.
@@ -54,4 +54,5 @@ def stadv(
     >>> str(stadv(Flow(1.0), steps=50))
     'stadv(Flow(1), steps=50)'
     """
+    threat = threat if isinstance(threat, Threat) else Flow(float(threat))
     return smooth_ascent("stadv", threat, steps, rate, tau, confidence, targeted)

@@ -51,8 +51,8 @@ class Colour(Threat):
 
     Penalty: Σ ‖p(a) − p(b)‖₂ over neighbouring entries.
     Source: Laidlaw & Feizi 2019, "Functional adversarial attacks", section 3.
-    Differs from the paper: the table holds shifts, so that zero changes nothing to the last bit; what no screen shows is clipped in RGB, not
-    entry by entry in the table.
+    Differs from the paper: the table holds shifts, so that zero changes nothing to the last bit; what no screen shows is clipped in RGB,
+    not entry by entry in the table.
 
     >>> Colour(0.1, space="rgb").apply(torch.zeros(1, 3, 1, 1), torch.full((1, 3, 16, 32, 32), 0.1)).flatten().tolist()[0]
     0.10000000149011612

@@ -79,8 +79,8 @@ class Occlusion(Threat):
 
     def project(self, x: Points, p: Tensor, radius: Tensor | None = None) -> Tensor:
         row, column = self._lines(p)
-        first = (line.int().argmax(dim=1) for line in (row, column))
-        square = self.covering(x, self.bounds.clamp(p[:, 1:]), *first, radius)
+        top, left = row.int().argmax(dim=1), column.int().argmax(dim=1)
+        square = self.covering(x, self.bounds.clamp(p[:, 1:]), top, left, radius)
         covered = (p[:, :1] > 0) & (square[:, :1] > 0)
         return torch.cat([covered.to(p.dtype), square[:, 1:]], dim=1)
 
