@@ -6,13 +6,12 @@ from typing import Any
 
 from holdfast.attacks.short import ENTRIES, THREATS
 from holdfast.core.errors import ConfigError
-from holdfast.core.types import Threat
 from holdfast.evaluation import SUITES
 from holdfast.evaluation.checks import CHECKS
 from holdfast.evaluation.suites import suite_entries
 from holdfast.models.nets import NETS
 from holdfast.parts.objectives import OBJECTIVES
-from holdfast.parts.threats import L2, Linf
+from holdfast.parts.threats import Linf
 
 Row = dict[str, Any]
 
@@ -25,8 +24,7 @@ def attacks() -> list[Row]:
     """The attacks: name, kind, what they must be able to ask, the norms they know, paper, one sentence."""
     rows = []
     for name, entry in sorted(ENTRIES.items()):
-        threat: Threat = Linf(0.1) if "linf" in entry.threats else L2(0.1)
-        made = entry.make(threat)
+        made = entry.make(THREATS[entry.threats[0]](1.0))
         rows.append(
             {
                 "name": name, "kind": entry.kind, "access": made.rule.needs.name.lower(), "threats": list(entry.threats),

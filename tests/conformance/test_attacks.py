@@ -11,9 +11,10 @@ import pytest
 from holdfast import attacks
 from holdfast.attacks.short import ENTRIES, THREATS
 from holdfast.core.attack import Attack
-from holdfast.parts.threats import L0, L1, L2, Linf
+from holdfast.core.errors import InputError
+from holdfast.parts.threats import L0, L1, L2, Colour, Composed, Flow, Linf, Occlusion
 
-from .bench import case, convolutional, flat, images
+from .bench import Case, case, convolutional, flat, images
 from .suite import PROMISES, Promise, claims_hold, counts_are_honest, module_is_left_alone
 
 SMALL: dict[str, list[Attack]] = {
@@ -38,13 +39,24 @@ SMALL: dict[str, list[Attack]] = {
     "fab_targeted": [attacks.fab_targeted(0.1, steps=4, rivals=2, restarts=2), attacks.fab_targeted(steps=4, rivals=2)],
     "fgsm": [attacks.fgsm(0.1), attacks.fgsm(L2(0.3), targeted=True)],
     "mi_fgsm": [attacks.mi_fgsm(0.1, steps=5)],
+    "occlusion": [
+        attacks.occlusion(Occlusion(2), steps=7, stride=1, fill="black"),
+        attacks.occlusion(Occlusion(2), steps=7, stride=3, fill="noise", restarts=2),
+        attacks.occlusion(Occlusion(2), steps=5, fill="adversarial", step=0.2, restarts=2, targeted=True),
+    ],
     "pgd": [
         attacks.pgd(0.08, steps=6, restarts=3),
         attacks.pgd(L2(0.25), steps=6, targeted=True, restarts=2),
         attacks.pgd(L1(0.6), steps=6, early=False),
         attacks.pgd(L0(2), steps=6),
+        attacks.pgd(Flow(0.4), steps=6),
+    ],
+    "recolor": [
+        attacks.recolor(Colour(0.1, resolution=(3, 4, 4)), steps=6, rate=0.05),
+        attacks.recolor(Composed((Colour(0.05, resolution=(3, 4, 4)), Flow(0.2), Linf(0.03))), steps=5, rate=0.3, targeted=True),
     ],
     "square": [attacks.square(0.1, steps=15, restarts=2), attacks.square(L2(0.4), steps=15, targeted=True, horizon=10000)],
+    "stadv": [attacks.stadv(steps=6, rate=0.2), attacks.stadv(Flow(0.3), steps=6, rate=0.2, tau=0.0, targeted=True)],
 }
 DEFAULTS: dict[str, Any] = {"threat": 0.1, "steps": 6, "searches": 2}
 
@@ -70,10 +82,22 @@ ATTACK = pytest.mark.parametrize("attack", [attack for _, attack in SETTINGS], i
 FIRST = pytest.mark.parametrize("attack", [small(name)[0] for name in attacks.__all__], ids=str)
 
 
+def suited(attack: Attack, wanted: Case) -> Case:
+    """The case, or images where the attack's threat says that it cannot change such inputs."""
+    return images() if attack.threat.unfit(tuple(wanted.samples.x.shape[1:])) else wanted
+
+
 @PROMISE
 @ATTACK
 def test_flat_inputs(attack: Attack, promise: Promise) -> None:
-    promise(attack, flat())
+    promise(attack, suited(attack, flat()))
+
+
+@pytest.mark.parametrize("attack", [attack for _, attack in SETTINGS if attack.threat.unfit((6,))], ids=str)
+def test_inputs_that_a_threat_cannot_change_are_refused_in_one_line(attack: Attack) -> None:
+    with pytest.raises(InputError, match=r"does not fit inputs of shape \['n', 6\].*choose another threat") as raised:
+        flat().run(attack)
+    assert "\n" not in str(raised.value)
 
 
 @PROMISE
@@ -84,7 +108,7 @@ def test_images(attack: Attack, promise: Promise) -> None:
 
 @pytest.mark.parametrize("attack", [attack for _, attack in SETTINGS if attack.goal.targeted], ids=str)
 def test_targets_of_the_caller(attack: Attack) -> None:
-    claims_hold(attack, case((6,), targets=True))
+    claims_hold(attack, case((2, 4, 4) if attack.threat.unfit((6,)) else (6,), targets=True))
 
 
 @pytest.mark.parametrize("promise", [claims_hold, counts_are_honest, module_is_left_alone], ids=lambda promise: promise.__name__)
@@ -96,10 +120,10 @@ def test_a_net_as_users_have_them(attack: Attack, promise: Promise) -> None:
 @FIRST
 @pytest.mark.parametrize(("shape", "n", "classes"), [((6,), 9, 2), ((6,), 9, 3), ((6,), 1, 5), ((1,), 9, 2), ((1, 1, 1), 5, 4)])
 def test_small_cases(attack: Attack, shape: tuple[int, ...], n: int, classes: int) -> None:
-    claims_hold(attack, case(shape, n, classes))
+    claims_hold(attack, case((1, *shape, 1) if attack.threat.unfit(shape) else shape, n, classes))
 
 
 def test_something_is_found_and_something_withstands() -> None:
     """Settings at which nothing falls, or everything, would test little."""
-    shares = [float(flat().run(attack).success.double().mean()) for _, attack in SETTINGS]
+    shares = [float(suited(attack, flat()).run(attack).success.double().mean()) for _, attack in SETTINGS]
     assert sum(0.15 < share < 0.98 for share in shares) > len(shares) // 2

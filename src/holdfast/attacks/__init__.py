@@ -8,9 +8,12 @@ from holdfast.attacks.deepfool import deepfool
 from holdfast.attacks.fab import fab, fab_targeted
 from holdfast.attacks.fgsm import fgsm
 from holdfast.attacks.mi_fgsm import mi_fgsm
+from holdfast.attacks.occlusion import occlusion
 from holdfast.attacks.pgd import pgd
 from holdfast.attacks.random_points import random_points
+from holdfast.attacks.recolor import recolor
 from holdfast.attacks.square import square
+from holdfast.attacks.stadv import stadv
 
 __all__ = [
     "apgd",
@@ -26,7 +29,10 @@ __all__ = [
     "fgsm",
     "least_likely",
     "mi_fgsm",
+    "occlusion",
     "pgd",
     "random_points",
+    "recolor",
     "square",
+    "stadv",
 ]

@@ -13,7 +13,7 @@ from holdfast.parts.starts import Clean, Uniform
 from holdfast.parts.threats import L0
 
 
-@attack("Madry et al. 2018, arXiv:1706.06083", threats=("linf", "l2", "l1", "l0"))
+@attack("Madry et al. 2018, arXiv:1706.06083", threats=("linf", "l2", "l1", "l0", "flow", "colour"))
 def pgd(
     threat: Threat | float,
     steps: int = 40,

@@ -8,17 +8,19 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ParamSpec
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
-from holdfast.parts.threats import L0, L1, L2, Linf
+from holdfast.parts.threats import L0, L1, L2, Colour, Composed, Flow, Linf, Occlusion
 
 P = ParamSpec("P")
 
-THREATS: dict[str, type[Linf] | type[L2] | type[L1] | type[L0]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+THREATS: dict[str, Callable[..., Threat]] = {
+    "linf": Linf, "l2": L2, "l1": L1, "l0": L0, "flow": Flow, "colour": Colour, "occlusion": Occlusion,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,9 @@ def attack(
                 if value == default and default is not inspect.Parameter.empty:
                     continue
                 words.append(_show(value) if name == "threat" else f"{name}={_show(value)}")
+            _fit(make.__name__, bound.arguments.get("threat"), threats)
             attack = make(*args, **kwargs)
-            norm = type(attack.threat).__name__.lower()
-            if norm in THREATS and norm not in threats:
-                raise ConfigError(f"{make.__name__} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
+            _fit(make.__name__, attack.threat, threats)
             return replace(attack, call=f"{make.__name__}({', '.join(words)})")
 
         ENTRIES[make.__name__] = Entry(make.__name__, made, threats, paper, minimum_norm)
@@ -65,9 +66,19 @@ def attack(
     return enter
 
 
+def _fit(name: str, threat: object, threats: tuple[str, ...]) -> None:
+    """Raise ConfigError where an attack is not defined for a threat of ours; it is the attack's rule that judges those of others."""
+    norm = type(threat).__name__.lower()
+    if norm in (*THREATS, "composed") and norm not in threats:
+        raise ConfigError(f"{name} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
+
+
 def _show(value: object) -> str:
+    if isinstance(value, Composed) and value.radius == 1:
+        return " + ".join(_show(part) for part in value.parts)
     if isinstance(value, Threat):
-        return f"{type(value).__name__}({number(value.radius)})"
+        more = [f", {f.name}={_show(own)}" for f in fields(value) if f.repr and (own := getattr(value, f.name)) != f.default]  # type: ignore[arg-type]
+        return f"{type(value).__name__}({number(value.radius)}{''.join(word for word in more if not word.startswith(', radius='))})"
     return number(value) if isinstance(value, float) else repr(value)
 
 
@@ -96,13 +107,18 @@ def bounded(threat: Threat | float, name: str) -> Threat:
 
 
 def parse_threat(text: str) -> Threat:
-    """`linf:8/255`, `l2:0.5`, `l1:12`, `l0:10`: a norm and a radius; the radius may be a fraction.
+    """`linf:8/255`, `l2:0.5`, `flow:1`: what may change and a radius, which may be a fraction; `colour:0.06+flow:1`: one after the other.
 
-    Raises ConfigError for another norm or a radius that is not a positive number.
+    Raises ConfigError for another name or a radius that is not a positive number.
+
+    >>> parse_threat("colour:0.06+flow:1").kind
+    'Colour luv 0.06 + Flow 1'
     """
+    if "+" in text:
+        return Composed(tuple(parse_threat(part.strip()) for part in text.split("+")))
     name, colon, radius = text.partition(":")
     if name.lower() not in THREATS or not colon:
-        raise ConfigError(f"threat {text!r}: expected NORM:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")
+        raise ConfigError(f"threat {text!r}: expected NAME:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")
     value = _value(_tree(radius, text), text)
     if not isinstance(value, int | float) or not value > 0:
         raise ConfigError(f"threat {text!r}: the radius must be a positive number, as in linf:8/255")
@@ -173,8 +189,15 @@ def _value(node: ast.expr, text: str) -> object:
             return tuple(_value(item, text) for item in items)
         case ast.Name(id="inf"):
             return math.inf
-        case ast.Call(func=ast.Name(id=name), args=[radius], keywords=[]) if name.lower() in THREATS:
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            before, last = _value(left, text), _value(right, text)
+            if isinstance(before, Threat) and isinstance(last, Threat):
+                return Composed((*(before.parts if isinstance(before, Composed) else (before,)), last))
+        case ast.Call(func=ast.Name(id=name), args=[radius], keywords=words) if name.lower() in THREATS:
             size = _value(radius, text)
             if isinstance(size, int | float):
-                return THREATS[name.lower()](float(size))
+                try:
+                    return THREATS[name.lower()](float(size), **{word.arg or "": _value(word.value, text) for word in words})
+                except TypeError as error:
+                    raise ConfigError(f"{ast.unparse(node)!r} in {text!r}: {error}") from error
     raise ConfigError(f"{ast.unparse(node)!r} in {text!r} is not a number, a fraction, a string, a tuple or a threat like L2(0.5)")

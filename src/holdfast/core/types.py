@@ -137,6 +137,15 @@ class Threat(ABC):
 
     radius: float
 
+    @property
+    def kind(self) -> str:
+        """What is changed, not how far: attacks whose threats are of one kind can be held against one radius."""
+        return type(self).__name__
+
+    def unfit(self, shape: tuple[int, ...]) -> str:
+        """Why inputs of this `shape` (of one sample) cannot be changed in this way; empty where they can."""
+        return ""
+
     @abstractmethod
     def within(self, bounds: Bounds) -> Self:
         """The same threat inside the valid range of a model."""

@@ -33,6 +33,15 @@ def perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, t
     >>> bool(((perturb(attacks.pgd(0.1, steps=3), model, x, y) - x).abs() <= 0.1 + 1e-6).all())
     True
     """
+    p = perturbation(attack, model, x, y, seed, target)
+    return model.bounds.clamp(attack.threat.within(model.bounds).apply(x, p)).detach()
+
+
+def perturbation(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, target: Tensor | None = None) -> Tensor:
+    """What `perturb` applies: the change itself, in the threat's own space.
+
+    Raises ConfigError as `perturb` does.
+    """
     attack = attack.fitted(model.classes)
     if attack.group.members > 1:
         raise ConfigError(f"{attack} makes several attempts at each input: training takes one, without restarts, rivals or radii")
@@ -54,4 +63,4 @@ def perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, t
     p = attack.rule.pending(state)
     if p is None:
         raise ConfigError(f"{attack.name} keeps no current point to train on: use one that ascends, such as pgd")
-    return model.bounds.clamp(probe.threat.apply(x, p)).detach()
+    return p.detach()

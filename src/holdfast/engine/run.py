@@ -77,7 +77,7 @@ class _Run:
         adversarial: Tensor | None,
         snapshot: Path | None,
     ) -> None:
-        admit(attack, model)
+        admit(attack, model, tuple(samples.x.shape[1:]))
         samples.check(model)
         self.model, self.samples, self.queries = model, samples, queries
         self.setting = setting = fitted(given, model)

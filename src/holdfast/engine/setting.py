@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.core.attack import Attack
-from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.errors import ConfigError, InputError, ModelError
 from holdfast.core.types import Model, Verdict
 from holdfast.engine.pieces import Pieces
 
@@ -62,8 +62,8 @@ class Progress:
     broken: int
 
 
-def admit(attack: Attack, model: Model) -> None:
-    """Raise unless the model gives what the attack needs and answers rows independently."""
+def admit(attack: Attack, model: Model, shape: tuple[int, ...]) -> None:
+    """Raise unless the model gives what the attack needs and answers rows independently, and inputs of one's `shape` can be so changed."""
     if attack.rule.needs > model.access:
         raise ConfigError(
             f"{attack.name} needs {attack.rule.needs.name}, but the model gives only {model.access.name}: "
@@ -71,3 +71,6 @@ def admit(attack: Attack, model: Model) -> None:
         )
     if not model.independent:
         raise ModelError("the model's answer to one row depends on the others (batch norm in training mode?): call .eval() on it first")
+    unfit = attack.threat.unfit(shape)
+    if unfit:
+        raise InputError(f"{attack} does not fit inputs of shape {['n', *shape]}: {unfit}; choose another threat, such as linf:8/255")

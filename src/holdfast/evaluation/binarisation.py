@@ -103,7 +103,7 @@ def binarisation_test(
     for attack in attacks:
         if type(attack.threat) is not type(threat) or attack.threat.radius not in (threat.radius, float("inf")):
             raise ConfigError(f"{attack} is not an attack within {threat!r}: the test judges attacks at the radius where it plants")
-        admit(attack, model)
+        admit(attack, model, tuple(x.shape[1:]))
     try:
         ground = binarised(model, x, threat, plants, inner, boundary, random, setting)
     except ModelError as error:

@@ -109,7 +109,7 @@ def evaluate(
     model, todo = model.declared(diagnosis.reaction.stochastic), diagnosis.reaction.plan(todo)
     looked = time.monotonic() - begin
     for entry in todo.entries:
-        admit(entry.attack, model)
+        admit(entry.attack, model, tuple(whole.x.shape[1:]))
     identity = describe(model, dataset, todo, seed, count, budget) | {"diagnosis": asdict(diagnosis), "reacts": todo.reacts}
     chosen = Choice(pieces=pieces or Pieces(), why="the model itself, in the pieces that the caller gave")
     few = whole.x[calibration(whole.ids, seed).to(whole.x.device)]
@@ -285,7 +285,7 @@ def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: in
             "mean": model.mean, "std": model.std, "dtype": str(model.dtype), "stochastic": model.stochastic,
         },
         "data": {"name": data.name, "fingerprint": data.fingerprint(), "samples": len(data), "classes": data.classes},
-        "threat": {"norm": type(todo.threat).__name__, "radius": todo.threat.radius if math.isfinite(todo.threat.radius) else None},
+        "threat": {"norm": todo.threat.kind, "radius": todo.threat.radius if math.isfinite(todo.threat.radius) else None},
         "suite": todo.suite,
         "effort": todo.effort,
         "attacks": [

@@ -12,7 +12,7 @@ from holdfast.core.attack import Attack, Group
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
-from holdfast.evaluation.suites import DEFAULT, suite_entries, suite_name
+from holdfast.evaluation.suites import DEFAULT, additive, suite_entries, suite_name
 
 CURVE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -71,9 +71,9 @@ def plan(
     if attacks:
         own = [parse(item, threat) if isinstance(item, str) else item for item in attacks]
         for item in own:
-            if type(item.threat) is not type(threat):
+            if item.threat.kind != threat.kind:
                 raise ConfigError(
-                    f"{item} moves in {type(item.threat).__name__}, the threat is {type(threat).__name__}: "
+                    f"{item} moves in {item.threat.kind}, the threat is {threat.kind}: "
                     f"a plan has one threat; leave the attack's own out or evaluate them apart"
                 )
         entries = [Entry(item, survivors=False) for item in own]
@@ -81,6 +81,7 @@ def plan(
         suite = suite_name(suite or DEFAULT)
         entries = suite_entries(suite, threat, effort)
     if radii:
+        additive(threat, "the curve over radii")
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
     return Plan(threat, tuple(entries), suite, float(effort))
 

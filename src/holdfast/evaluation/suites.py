@@ -10,7 +10,7 @@ from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
-from holdfast.parts.threats import L0, L1, L2
+from holdfast.parts.threats import L0, L1, L2, Additive
 
 DEFAULT = "standard-1"
 # AutoAttack does not scale Square's schedule to its 5000 queries.
@@ -122,11 +122,20 @@ def suite_name(name: str) -> str:
 def suite_entries(name: str, threat: Threat, effort: float = 1.0) -> list[Entry]:
     """The entries of a suite under a threat; `effort` other than 1 scales `standard-1`, and only that.
 
-    Raises ConfigError for an unknown name, an effort that is not positive, or one for a suite that has none.
+    Raises ConfigError for an unknown name, a threat that is not additive, an effort that is not positive, or one for a suite that has none.
     """
     name = suite_name(name)
+    additive(threat, f"suite {name!r}")
     if effort == 1:
         return SUITES[name](threat)
     if not 0 < effort < math.inf or name != DEFAULT:
         raise ConfigError(f"effort={effort} for suite {name!r}: only {DEFAULT} has one, a positive number; leave it out")
     return standard_1(threat, effort)
+
+
+def additive(threat: Threat, name: str) -> None:
+    """Raise ConfigError unless `name`, which adds to inputs, fits the threat."""
+    if not isinstance(threat, Additive):
+        raise ConfigError(
+            f"{name} knows additive changes (linf, l2, l1, l0), not {threat.kind}: name attacks of your own, as in pgd or stadv"
+        )
