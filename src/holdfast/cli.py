@@ -77,7 +77,7 @@ def demo(
 def evaluate_command(
     model: Model,
     data: Data,
-    threat: Annotated[str, typer.Option(help="What an attacker may change: linf:8/255, l2:0.5, l1:12, l0:10.")],
+    threat: Annotated[str, typer.Option(help="What an attacker may change: linf:8/255, l2:0.5, l1:12, l0:10, flow:1, colour:0.06.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command again goes on where it stopped.")],
     weights: Weights = None,
     split: Split = "test",

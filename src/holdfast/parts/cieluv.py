@@ -7,7 +7,7 @@ from torch import Tensor
 
 # Linear sRGB to CIE XYZ (IEC 61966-2-1, white D65), one row each for X, Y and Z.
 _XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
-_RGB = torch.tensor(_XYZ, dtype=torch.float64).inverse().tolist()
+_RGB = [[float(value) for value in row] for row in torch.tensor(_XYZ, dtype=torch.float64).inverse()]
 _X, _Y, _Z = (sum(row) for row in _XYZ)
 _WHITE_U, _WHITE_V = 4 * _X / (_X + 15 * _Y + 3 * _Z), 9 * _Y / (_X + 15 * _Y + 3 * _Z)
 _DARK, _SLOPE = 8.0, (29 / 3) * (29 / 3) * (29 / 3)

@@ -44,10 +44,11 @@ def look_up(table: Tensor, colour: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Colour(Threat):
-    """x' = C⁻¹( c + p(c) ), c = C(x): p `[n, c, r_1, …, r_c]` shifts colours c, looked up in a table, by at most radius a channel.
+    """Colours c = C(x) shift by what a table p says of them: x' = C⁻¹( c + p(c) ), max |p| ≤ radius, a share of a channel's range.
 
+    p `[n, c, r_1, …, r_c]`: a shift of all c channels at each entry, linear in between.
     `space` C: `luv` (CIELUV, scaled as in the authors' code) or `rgb`; images of one or two channels are shifted in these. `resolution`:
-    entries along each channel, which are at most as many as it names. The radius is a share of a channel's range.
+    entries along each channel, which are at most as many as it names.
 
     Penalty: Σ ‖p(a) − p(b)‖₂ over neighbouring entries.
     Source: Laidlaw & Feizi 2019, "Functional adversarial attacks", section 3.

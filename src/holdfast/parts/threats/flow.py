@@ -53,7 +53,9 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Flow(Threat):
-    """p `[n, 2, h, w]` moves the pixels of images: max over pixels of ‖(u, v)‖₂ ≤ radius, in pixels; the radius may be infinite.
+    """Pixels of images move by (u, v): max ‖(u, v)‖₂ ≤ radius, in pixels; the radius may be infinite.
+
+    p `[n, 2, h, w]`: u down and v across, from where each pixel is fetched.
 
     Penalty: the flow loss Σ_a Σ_{b ∈ N(a)} ‖p(a) − p(b)‖₂ over the four neighbours.
 
