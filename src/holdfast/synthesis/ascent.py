@@ -14,8 +14,8 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError, InputError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Batch, Goal, Mask, Model, Out, PerRow, Probe, Rule
-from holdfast.engine import Asker, Samples, Setting, run
-from holdfast.engine.setting import fitted
+from holdfast.engine import Asker, Samples, run
+from holdfast.engine.setting import Setting, fitted
 from holdfast.parts.goals import at
 from holdfast.parts.threats import Linf
 from holdfast.synthesis.synthesised import Synthesised, admitted, judged, middle_of, wanted, width_of

@@ -35,8 +35,8 @@ class Networks(Rows):
 class Cppn(Encoding):
     """Networks that grow: they start as one layer and gain nodes and connections.
 
-    A child, in this order: each weight, with a chance of 0.1, moves by a polynomial mutation (η = 15) of the span −10..10; each node, with a
-    chance of 0.1, draws its function anew; a connection is added (0.5), one removed (0.3), one split by a new node (0.5), a node removed
+    A child, in this order: each weight, with a chance of 0.1, moves by a polynomial mutation (η = 15) of the span −10..10; each node, with
+    a chance of 0.1, draws its function anew; a connection is added (0.5), one removed (0.3), one split by a new node (0.5), a node removed
     (0.2). At most `hidden` nodes. The image is |output|; with three outputs hue, saturation and brightness.
     """
 

@@ -100,4 +100,3 @@ def colour(value: Tensor) -> Tensor:
     bands = [(n + 6 * hue) % 6 for n in (5, 3, 1)]
     full = [torch.minimum(k, 4 - k).clamp(0, 1) for k in bands]
     return torch.stack([brightness * (1 - saturation * share) for share in full], dim=1)
-

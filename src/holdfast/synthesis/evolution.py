@@ -8,9 +8,10 @@ import torch
 
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.rows import per_row
 from holdfast.core.types import Access, Model
-from holdfast.engine import Asker, Progress, Setting
-from holdfast.engine.setting import fitted
+from holdfast.engine import Asker
+from holdfast.engine.setting import Progress, Setting, fitted
 from holdfast.synthesis.cppn import Cppn
 from holdfast.synthesis.encodings import Direct, Encoding
 from holdfast.synthesis.synthesised import Synthesised, admitted, chances, judged, wanted
@@ -77,7 +78,7 @@ def fooling_evolution(
         if not generation:
             elites, images = children[place], points[place]
         better = top > best
-        elites, images = children[place].where(better, elites), points[place].where(_wide(better, points), images)
+        elites, images = children[place].where(better, elites), torch.where(per_row(better, points), points[place], images)
         best, born = torch.where(better, top, best), born.masked_fill(better, generation)
         if not bool((best >= 0).any()):
             raise ModelError(f"the model answers NaN to all {population} random images: check its weights and normalisation")
@@ -87,10 +88,6 @@ def fooling_evolution(
             break
     born = born[target]
     return judged(model, asker, images[target], target, born, (born + 1) * population, confidence, seed)
-
-
-def _wide(mask: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return mask.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _encoding(name: str, shape: tuple[int, ...]) -> Encoding:

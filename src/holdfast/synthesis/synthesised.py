@@ -10,7 +10,7 @@ from torch import Tensor
 
 from holdfast.core.errors import ConfigError, ModelError
 from holdfast.core.rows import Rows
-from holdfast.core.types import Access, Bounds, Model, PerRow, Points, Verdict
+from holdfast.core.types import Access, Bounds, Model, Points, Verdict
 from holdfast.engine.noise import kept_generators, model_noise
 from holdfast.engine.pieces import Asker
 
@@ -68,9 +68,7 @@ def chances(model: Model, asker: Asker, images: Points, seed: int, ask: int, pur
 def admitted(model: Model, name: str, needs: Access, steps: int, confidence: float) -> None:
     """Raise unless the model gives what a synthesis needs, its rows are independent, and the numbers make sense."""
     if needs > model.access:
-        raise ConfigError(
-            f"{name} needs {needs.name}, but the model gives only {model.access.name}: choose a synthesis that needs no more"
-        )
+        raise ConfigError(f"{name} needs {needs.name}, but the model gives only {model.access.name}: choose a synthesis that needs no more")
     if not model.independent:
         raise ModelError("the model's answer to one row depends on the others (batch norm in training mode?): call .eval() on it first")
     if steps < 1:
