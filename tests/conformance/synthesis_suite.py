@@ -95,7 +95,7 @@ def claims_hold(make: Make, shape: tuple[int, ...]) -> None:
 def module_is_left_alone(make: Make, shape: tuple[int, ...]) -> None:
     """Modes, gradients, `requires_grad` and weights of the user's module are what they were."""
     inner = net(shape)
-    first, last = list(inner.parameters())[0], list(inner.parameters())[-1]
+    first, last = next(iter(inner.parameters())), list(inner.parameters())[-1]
     first.grad = kept = torch.full_like(first, 0.25)
     last.requires_grad_(False)
     before = {name: value.clone() for name, value in inner.state_dict().items()}

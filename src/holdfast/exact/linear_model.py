@@ -102,7 +102,7 @@ def _of_sklearn(model: Any, shape: tuple[int, ...], bounds: Bounds) -> LinearMod
         raise ModelError(f"{type(model).__name__} is no linear model known here: expected {_WHAT}")
     if "coef_" not in vars(model):
         raise ModelError(f"the {type(model).__name__} has not been fitted: call fit(x, y) first")
-    weight, bias = torch.as_tensor(model.coef_).double(), torch.as_tensor(model.intercept_).double()
+    weight, bias = torch.atleast_2d(torch.as_tensor(model.coef_)).double(), torch.as_tensor(model.intercept_).double()
     labels = {label: place for place, label in enumerate(model.classes_.tolist())}
 
     def answer(x: Tensor) -> Tensor:
