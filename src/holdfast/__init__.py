@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from holdfast import attacks, models
+from holdfast import attacks, exact, models, synthesis
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, HoldfastError, InputError, ModelError, StoreError
 from holdfast.data import Dataset, load_data
@@ -41,7 +41,9 @@ __all__ = [
     "attack",
     "attacks",
     "evaluate",
+    "exact",
     "load_data",
     "merge",
     "models",
+    "synthesis",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast import exact, synthesis
 from holdfast.attacks.short import ENTRIES, THREATS
 from holdfast.core.errors import ConfigError
 from holdfast.evaluation import SUITES
@@ -21,7 +22,7 @@ def _first(doc: str | None) -> str:
 
 
 def attacks() -> list[Row]:
-    """The attacks: name, kind, what they must be able to ask, the norms they know, paper, one sentence."""
+    """The attacks, and what else fools models: name, kind, what they must be able to ask, the norms they know, paper, one sentence."""
     rows = []
     for name, entry in sorted(ENTRIES.items()):
         made = entry.make(THREATS[entry.threats[0]](1.0))
@@ -31,7 +32,14 @@ def attacks() -> list[Row]:
                 "minimum_norm": entry.minimum_norm, "paper": entry.paper, "summary": _first(entry.make.__doc__),
             }
         )  # fmt: skip
-    return rows
+    others = [
+        {
+            "name": method.name, "kind": method.kind, "access": method.access.name.lower(), "threats": list(method.threats),
+            "minimum_norm": method.minimum_norm, "paper": method.paper, "summary": _first(method.make.__doc__),
+        }
+        for method in (*exact.METHODS, *synthesis.METHODS)
+    ]  # fmt: skip
+    return sorted([*rows, *others], key=lambda row: str(row["name"]))
 
 
 def suites() -> list[Row]:
