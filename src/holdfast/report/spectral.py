@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,22 +42,26 @@ class Section:
 
 
 def kept_pairs(result: Result) -> tuple[Tensor, Tensor] | None:
-    """Broken samples `[k, c, h, w]` before and after: all where the run has an adversarial.npz, else the few whose inputs it kept; None
-    where there are none, or they are no images."""
-    file = result.path / "adversarial.npz"
-    if file.exists():
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                pairs = [torch.from_numpy(stored[name]) for name in ("x", "x_adv")]
-        except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"{file} cannot be read ({error}): delete it and run the same attack command again") from error
-    else:
-        kept = kept_inputs(result)
-        samples = [sample for sample in first_broken(result)["sample"].sort().to_list() if sample in kept]
-        pairs = [torch.from_numpy(np.stack([kept[sample][side] for sample in samples])) for side in (0, 1)] if samples else []
-    if not pairs or not len(pairs[0]) or not is_image(pairs[0][0].numpy()):
+    """The broken samples whose clean inputs a run keeps, `[k, c, h, w]` before and after; None where there are no such images."""
+    kept = kept_inputs(result)
+    samples = [sample for sample in first_broken(result)["sample"].sort().to_list() if sample in kept]
+    if not samples or not is_image(kept[samples[0]][0]):
         return None
-    return pairs[0], pairs[1]
+    before, after = (torch.from_numpy(np.stack([kept[sample][side] for sample in samples])) for side in (0, 1))
+    return before, after
+
+
+def all_pairs(result: Result) -> tuple[Tensor, Tensor] | None:
+    """As `kept_pairs`, but all that were broken where `holdfast attack` left an adversarial.npz in the run's folder."""
+    file = result.path / "adversarial.npz"
+    if not file.exists():
+        return kept_pairs(result)
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            before, after = (torch.from_numpy(stored[name]) for name in ("x", "x_adv"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{file} cannot be read ({error}): delete it and run the same attack command again") from error
+    return (before, after) if len(before) and is_image(before[0].numpy()) else None
 
 
 def input_section(result: Result) -> Section | None:
@@ -72,7 +77,7 @@ def spectra_report(result: Result, model: Classifier | None, layers: Sequence[st
 
     Raises StoreError where the run kept no broken images or the page cannot be written, and what `spectra` raises for a layer.
     """
-    pairs = kept_pairs(result)
+    pairs = all_pairs(result)
     if pairs is None:
         raise StoreError(f"{result.path} keeps no broken images to look at: make some with holdfast attack")
     x, x_adv = pairs
