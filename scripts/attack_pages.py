@@ -35,8 +35,8 @@ from holdfast.report import export
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "attacks"
 ROOMS = ("holdfast.attacks", "holdfast.training.shared", "holdfast.training", "holdfast.synthesis", "holdfast.exact")
-RADII = {"linf": 0.2, "l2": 2.0, "l1": 20.0, "l0": 20.0}
-LIGHT = {"steps": 200, "searches": 4, "iterations": 200, "rivals": 3}
+RADII = {"linf": 0.2, "l2": 2.0, "l1": 20.0, "l0": 20.0, "flow": 1.0, "colour": 0.1, "occlusion": 8.0}
+LIGHT = {"steps": 200, "iterations": 200, "rivals": 3}
 SHOWN, TRIED, DEADLINE, LARGEST = 4, 24, 900.0, 30_000
 EQUATION = re.compile(r"[=∈≤Π∇]|\bmin|\bmax")
 
@@ -68,18 +68,22 @@ def page(row: dict[str, Any]) -> str:
     lines = [f"# {name}", ""]
     summary, *rest = paragraphs(make) if make else [row["summary"]]
     lines += [summary, ""]
-    file = picture(name)
+    file, form = picture(name), ""
     if file.exists():
         with Image.open(file) as image:
             words = image.text["Description"]
         lines += [f"![{name}: clean, adversarial, difference](pictures/{file.name})", "", words + ".", ""]
+        form = words.split("`")[1]
     facts = {
         "kind": row["kind"], "access": row["access"], "threats": ", ".join(row["threats"]),
-        "looks for": "the smallest change" if row["minimum_norm"] else "any change within the threat", "paper": row["paper"],
+        "looks for": ("the smallest change" if row["minimum_norm"] else "any change within the threat") if row["threats"] else "",
+        "paper": row["paper"],
     }  # fmt: skip
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items() if value), ""]
     if make:
         lines += ["```python", signature(name, make), "```", ""]
+    if form:
+        lines += ["```sh", f'holdfast attack "{form}" --model pkg.mod:build --data npz:test.npz --out adv', "```", ""]
     for place, text in enumerate(rest):
         lines += [*shown(text, place == 0), ""]
     return "\n".join(lines).rstrip() + "\n\nWritten by `scripts/attack_pages.py` from the docstring.\n"
@@ -136,13 +140,13 @@ def draw(name: str) -> str | None:
         return "only methods of kind row are drawn"
     takes = inspect.signature(entry.make).parameters
     light = {key: most for key, most in LIGHT.items() if key in takes and (takes[key].default or 0) > most}
-    model, data, words = scene()
+    model, data, words = scene("colour" in entry.threats[:1])
     for grow in (1.0, 1.5, 2.0, 2.5):
         try:
             made = entry.make(*threats(entry, grow), **light)
             with tempfile.TemporaryDirectory() as folder:
                 result = evaluate(model, data, made.threat, attacks=[made], out=folder, budget=Budget(deadline=DEADLINE), replica=False)
-                if export(result, data, folder, SHOWN, SHOWN).pictures < SHOWN:
+                if export(result, data, folder, SHOWN, SHOWN, width=850).pictures < SHOWN:
                     continue
                 sheet = Path(folder) / "sheet.png"
                 keep(name, sheet, f"`{made}` {words}")
@@ -154,22 +158,19 @@ def draw(name: str) -> str | None:
 
 def threats(entry: Entry, grow: float) -> tuple[Threat | float, ...]:
     """The threat of a picture, where the method needs one: a radius that an eye can see, in the first norm of its own."""
-    norm = next((norm for norm in entry.threats if norm in THREATS), None)
+    norm = next((norm for norm in entry.threats if norm in THREATS and norm in RADII), None)
     if entry.minimum_norm or norm is None:
         return ()
-    return (RADII[norm] * grow,) if norm == "linf" else (THREATS[norm](RADII[norm] * grow),)
+    radius = round(RADII[norm] * grow, 6)
+    return (radius,) if norm == "linf" else (THREATS[norm](radius),)
 
 
 def keep(name: str, sheet: Path, words: str) -> None:
-    """The sheet in greys, its row of four folded into two, with the words inside."""
+    """The sheet in few colours, with the words inside."""
     note, buffer = PngInfo(), io.BytesIO()
     note.add_itxt("Description", words)
     with Image.open(sheet) as image:
-        half, tall = image.width // 2, image.height
-        folded = Image.new("L", (half, 2 * tall), 255)
-        for place in (0, 1):
-            folded.paste(image.convert("L").crop((place * half, 0, (place + 1) * half, tall)), (0, place * tall))
-    folded.save(buffer, "PNG", optimize=True, pnginfo=note)
+        image.quantize(64).save(buffer, "PNG", optimize=True, pnginfo=note)
     if buffer.tell() > LARGEST:
         raise SystemExit(f"the picture of {name} has {buffer.tell()} bytes, more than {LARGEST}: show fewer samples")
     picture(name).parent.mkdir(parents=True, exist_ok=True)
@@ -177,10 +178,14 @@ def keep(name: str, sheet: Path, words: str) -> None:
 
 
 @cache
-def scene() -> tuple[Classifier, Dataset, str]:
-    """Model, data, and what to call them."""
+def scene(colour: bool) -> tuple[Classifier, Dataset, str]:
+    """Model, data, and what to call them: digits, or photographs for what is about colours."""
     shared = Path(os.environ.get("HOLDFAST_DATA") or ROOT.parent / "shared" / "data")
-    weights = shared / "models" / "mnist_lenet5_clean.safetensors"
+    weights, photographs = shared / "models" / "mnist_lenet5_clean.safetensors", shared / "models" / "cifar10_resnet20.safetensors"
+    if colour and photographs.exists():
+        data = load_data(f"npz:{shared / 'cifar10' / 'cifar10_test_2k.npz'}", limit=TRIED)
+        net = Classifier(load_net("resnet20", photographs), 10, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        return net, data, f"against a plainly trained ResNet-20: {SHOWN} of {TRIED} CIFAR-10 photographs"
     if weights.exists():
         data = load_data(f"npz:{shared / 'mnist' / 'mnist.npz'}", limit=TRIED)
         return Classifier(load_net("lenet5", weights), 10), data, f"against a plainly trained LeNet: {SHOWN} of {TRIED} MNIST digits"

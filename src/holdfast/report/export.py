@@ -48,14 +48,14 @@ class Exported:
         }  # fmt: skip
 
 
-def export(result: Result, data: Dataset, folder: str | Path, pictures: int = 100, most: int = 24) -> Exported:
+def export(result: Result, data: Dataset, folder: str | Path, pictures: int = 100, most: int = 24, width: int = 1500) -> Exported:
     """Write what a finished run found as files that need no Holdfast to be read.
 
     `adversarial.npz`: the broken samples, `x`, `x_adv` `[k, ...]` in the model's range; `y`, `prediction`, `confidence`, `size` (in the
     threat's norm), `id` `[k]`. `pictures/ID.png`: clean, adversarial and amplified difference with answers and confidences, of at most
-    `pictures` samples; `sheet.png`: the first `most` of them. First comes a sample of each confusion (label → answer), the commonest
-    confusion first, and of each the smallest change; then a second of each. `data`: what the run was made on. Inputs that are no images
-    `[1 | 3 | 4, h, w]` have the npz alone.
+    `pictures` samples; `sheet.png`: the first `most` of them, in as many columns as `width` pixels hold. First comes a sample of each
+    confusion (label → answer), the commonest confusion first, and of each the smallest change; then a second of each. `data`: what the
+    run was made on. Inputs that are no images `[1 | 3 | 4, h, w]` have the npz alone.
 
     A picture that is there already is left as it is: the same run would draw it again to the byte.
 
@@ -85,7 +85,7 @@ def export(result: Result, data: Dataset, folder: str | Path, pictures: int = 10
         if not file.exists():
             write_whole(file, png(_strip(result, row, inputs, 192, 512, 13)))
     if chosen:
-        write_whole(folder / "sheet.png", png(sheet([_strip(result, row, inputs, 112, 160, 11) for row in chosen[:most]])))
+        write_whole(folder / "sheet.png", png(sheet([_strip(result, row, inputs, 112, 160, 11) for row in chosen[:most]], width)))
     left = len(rows) - len(chosen)
     words = f"pictures of {len(chosen):,} of {len(rows):,} broken samples"
     words += f"; {left:,} left out (--pictures {len(rows)} for all)" if left else ""

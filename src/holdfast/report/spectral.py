@@ -98,8 +98,8 @@ def _section(found: Spectra, name: str, maps: Image.Image | None = None) -> Sect
         f"Mean over {counted(found.n, 'broken sample')} of log(1 + |F|), F the Fourier transform; zero frequency in the middle, "
         f"the highest at the rim. Clean and adversarial share one scale, the change has its own."
     )
-    if len(found.clean) > 1:
-        words += f" The channels shown are those whose change is largest, at most {CHANNELS}."
+    if len(found.clean) > CHANNELS:
+        words += f" Of its {len(found.clean)} channels those {CHANNELS} are shown whose change is largest."
     if maps is not None:
         words += " In the maps red is above zero, blue below."
     pictures = [(source(spectrum_picture(found)), f"spectra of {title.lower()}: clean, adversarial, change")]
