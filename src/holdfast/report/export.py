@@ -161,6 +161,7 @@ def _write_npz(path: Path, rows: pl.DataFrame, inputs: _Inputs) -> None:
                 _put(archive, name, values.dtype, values.shape, lambda part, values=values: values[part])  # type: ignore[misc]
         os.replace(beside, path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {error.strerror}; free space, then run the same command again") from error
 
 
