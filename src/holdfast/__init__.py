@@ -7,7 +7,7 @@ from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, HoldfastError, InputError, ModelError, StoreError
 from holdfast.data import Dataset, load_data
 from holdfast.engine import attack
-from holdfast.evaluation import Budget, Result, evaluate, merge
+from holdfast.evaluation import Budget, Result, evaluate, merge, spectra
 from holdfast.models import Classifier
 from holdfast.parts.threats import L0, L1, L2, Linf
 from holdfast.version import __version__
@@ -45,5 +45,6 @@ __all__ = [
     "load_data",
     "merge",
     "models",
+    "spectra",
     "synthesis",
 ]

@@ -1,4 +1,4 @@
-"""The command line: `holdfast demo | evaluate | attack | merge | report | list`."""
+"""The command line: `holdfast demo | evaluate | attack | merge | report | spectra | list`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from holdfast.evaluation import CURVE, Budget, Result, evaluate
 from holdfast.evaluation import merge as merge_runs
 from holdfast.models import Classifier, load_net
 from holdfast.progress import Interrupt, Show
-from holdfast.report import html_report, json_report, terminal
+from holdfast.report import Exported, export, html_report, json_report, spectra_report, terminal
 from holdfast.version import __version__
 
 app = typer.Typer(
@@ -137,9 +137,10 @@ def attack(
     seed: Seed = 0,
     slots: SlotCount = None,
     replica: Replica = True,
+    pictures: Annotated[int, typer.Option(min=0, help="Write a PNG of at most so many broken samples.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Make adversarial examples with one attack; a killed run goes on when called again."""
+    """Make adversarial examples with one attack: adversarial.npz, pictures, records; a killed run goes on when called again."""
     made = parse(spec, parse_threat(threat) if threat else None)
     net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
@@ -147,7 +148,8 @@ def attack(
         result = evaluate(
             net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, replica=replica, watch=show, halt=interrupt
         )
-    _conclude(result, as_json, None, interrupt, out / "report.html")
+    made_files = None if interrupt.asked else export(result, dataset, out, pictures)
+    _conclude(result, as_json, None, interrupt, out / "report.html", made_files)
 
 
 @app.command()
@@ -169,6 +171,28 @@ def report(
 ) -> None:
     """Make the report of a run again, from its records alone."""
     _show(Result(run), as_json, out or run / "report.html")
+
+
+@app.command()
+def spectra(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that broke images.")],
+    model: Annotated[str | None, typer.Option(help="The model of the run, where layers are asked for.")] = None,
+    weights: Weights = None,
+    layer: Annotated[list[str] | None, typer.Option(help="A module by name, as print(net) lists them; repeat it.")] = None,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(help="The HTML file; RUN/spectra.html when not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fourier spectra of a run's inputs and of layers' feature maps, before and after the attack."""
+    result = Result(run)
+    if layer and not model:
+        raise ConfigError(f"--layer {layer[0]!r} needs the model of the run: give --model and --weights")
+    net = _same_model(result, model, weights, device) if model and layer else None
+    page = spectra_report(result, net, layer or [], out or run / "spectra.html")
+    if as_json:
+        print(json.dumps({"report": str(page)}))
+    else:
+        console.print(f"spectra: {page}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command(name="list")
@@ -205,6 +229,20 @@ def _classifier(
     )
 
 
+def _same_model(result: Result, model: str, weights: Path | None, device: str | None) -> Classifier:
+    """The model of a run, with the range and normalisation that the run had."""
+    kept = result.manifest["model"]
+    net = load_net(model, weights)
+    if device:
+        net.to(device)
+    found = Classifier(net, kept["classes"], (kept["low"], kept["high"]), kept["mean"], kept["std"], device, kept["stochastic"])
+    if found.fingerprint() != kept["fingerprint"]:
+        raise ConfigError(
+            f"--model {model!r} is not the model of {result.path}: its weights differ; give the --model and --weights of that run"
+        )
+    return found
+
+
 def _numbers(text: str, option: str) -> list[float]:
     """Comma-separated numbers, each of which may be a fraction."""
     try:
@@ -220,9 +258,11 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _conclude(result: Result, as_json: bool, fail_under: float | None, interrupt: Interrupt, report: Path) -> None:
+def _conclude(
+    result: Result, as_json: bool, fail_under: float | None, interrupt: Interrupt, report: Path, exported: Exported | None = None
+) -> None:
     """Show a result; exit 130 after Ctrl-C, 1 when the gate or a check fails."""
-    _show(result, as_json, report)
+    _show(result, as_json, report, exported)
     if interrupt.asked:
         typer.echo(f"stopped; all that was found is kept in {result.path}: run the same command again to go on", err=True)
         raise typer.Exit(130)
@@ -236,13 +276,16 @@ def _conclude(result: Result, as_json: bool, fail_under: float | None, interrupt
         raise typer.Exit(1)
 
 
-def _show(result: Result, as_json: bool, report: Path) -> None:
+def _show(result: Result, as_json: bool, report: Path, exported: Exported | None = None) -> None:
     page = html_report(result, report)
     json_report(result, report.with_suffix(".json"))
     if as_json:
-        print(json.dumps(result.summary() | {"report": str(page)}, allow_nan=False))
+        files = {"files": exported.as_dict()} if exported else {}
+        print(json.dumps(result.summary() | files | {"report": str(page)}, allow_nan=False))
         return
     terminal(result, console)
+    if exported:
+        console.print(f"{exported.folder}: {exported.words}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 

@@ -95,6 +95,37 @@ def test_attack_takes_the_short_form(place: Path, monkeypatch: pytest.MonkeyPatc
     assert code == 0 and found["threat"]["radius"] is None and found["attacks"][0]["median_size"] > 0
 
 
+def test_attack_leaves_pictures_and_an_npz(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("attack", "pgd(0.5, steps=5)", *BASE[1:7], "--out", "adv", "--pictures", "2")
+    code, out, _ = call(monkeypatch, capsys, *words, "--json")
+    found = json.loads(out)["files"]
+    with np.load("adv/adversarial.npz", allow_pickle=False) as stored:
+        broken = len(stored["x_adv"])
+        assert set(stored) == {"x", "x_adv", "y", "prediction", "confidence", "size", "id"}
+    assert code == 0 and broken > 2
+    assert (found["pictures"], found["left_out"], found["npz"], found["sheet"]) == (2, broken - 2, "adv/adversarial.npz", "adv/sheet.png")
+    assert len(list(Path("adv/pictures").glob("*.png"))) == 2
+    before = {file: file.read_bytes() for file in Path("adv").rglob("*.*") if file.suffix in (".png", ".npz")}
+    code, out, _ = call(monkeypatch, capsys, *words)
+    assert code == 0 and f"adv: pictures of 2 of {broken} broken samples; {broken - 2} left out (--pictures {broken} for all)" in out
+    assert {file: file.read_bytes() for file in before} == before, "the same command again writes the same"
+
+
+def test_spectra_of_a_run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, capsys, "attack", "pgd(0.5, steps=5)", *BASE[1:7], "--out", "adv", "--json")[0] == 0
+    code, out, _ = call(monkeypatch, capsys, "spectra", "adv", "--json")
+    assert code == 0 and json.loads(out)["report"] == "adv/spectra.html" and Path("adv/spectra.html").exists()
+    mine = ("spectra", "adv", "--layer", "linear1")
+    for words, said in (
+        (mine, "--layer 'linear1' needs the model of the run"),
+        ((*mine, *BASE[1:3]), "is not the model of adv: its weights differ"),
+        ((*mine, *BASE[1:5]), "layer 'linear1' answers ["),
+        (("spectra", "adv", "--layer", "linera", *BASE[1:5]), "layer 'linera' is unknown: did you mean linear"),
+    ):
+        code, _, err = call(monkeypatch, capsys, *words)
+        assert code == 2 and said in err and len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("kind", ["attacks", "suites", "threats", "objectives", "models", "checks"])
 def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(monkeypatch, capsys, "list", kind, "--json")

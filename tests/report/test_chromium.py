@@ -14,7 +14,7 @@ from PIL import Image
 from report_bands import HOSTILE
 
 from holdfast.evaluation import Result
-from holdfast.report import html_report
+from holdfast.report import html_report, spectra_report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -62,6 +62,12 @@ def test_hostile_names_stay_text(opened: tuple[Page, str, Path]) -> None:
     seen, _, _ = opened
     assert HOSTILE in seen.text
     assert HOSTILE not in seen.source
+
+
+def test_the_spectra_page_is_drawn_in_silence(bands_run: Result, opened: tuple[Page, str, Path], tmp_path: Path) -> None:
+    ran = browse(spectra_report(bands_run, None, [], tmp_path / "spectra.html"), tmp_path / "profile", "--dump-dom")
+    assert re.findall(r"CONSOLE.*", ran.stderr) == []
+    assert [tag for tag in Page(ran.stdout).of("path") if "js-line" in (tag.get("class") or "")]
 
 
 def test_the_screenshot_shows_a_page(opened: tuple[Page, str, Path]) -> None:

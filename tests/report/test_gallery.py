@@ -73,6 +73,11 @@ def test_no_change_is_grey() -> None:
     assert (pixels(picture(same, middle=True)) == 128).all()
 
 
+def test_transparency_is_part_of_an_image_and_not_of_a_change() -> None:
+    values = np.full((4, 2, 2), 0.5)
+    assert pixels(picture(values)).shape[2] == 4 and pixels(picture(values, middle=True)).shape[2] == 3
+
+
 @pytest.mark.parametrize("shape", [(1, 300, 500), (3, 32, 32), (4, 8, 8), (2, 9, 9), (5,), (2, 4000), (1, 1, 1)])
 def test_every_shape_makes_a_picture_of_sensible_size(shape: tuple[int, ...]) -> None:
     shown = pixels(picture(np.linspace(0, 1, int(np.prod(shape))).reshape(shape)))

@@ -143,7 +143,7 @@ def test_samples_that_ran_out_of_queries(make: Make) -> None:
 
 
 def test_without_radii(make: Make) -> None:
-    assert set(Page(page(make())).figures) == {"iterations", "queries", "sizes", "confusion"}
+    assert set(Page(page(make())).figures) == {"iterations", "queries", "sizes", "confusion", "inputs"}
 
 
 def test_inputs_that_are_no_images(make: Make) -> None:
@@ -156,7 +156,7 @@ def test_inputs_that_are_no_images(make: Make) -> None:
 def test_one_sample(make: Make) -> None:
     seen = Page(page(make(*bands((0.1,)), classes=None)))
     assert "Of 1 sample, the model classifies 100.0 % right" in seen.text and "Nothing is left to break." in seen.text
-    assert len(seen.of("img")) == 3
+    assert len(seen.of("img")) == 3 + 1, "the gallery's, and the spectra's"
 
 
 def test_run_killed_before_its_first_answer(make: Make, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from holdfast.evaluation.entry import Entry
 from holdfast.evaluation.evaluate import Event, evaluate
 from holdfast.evaluation.plan import CURVE, Budget, Plan, plan
 from holdfast.evaluation.result import Result
+from holdfast.evaluation.spectra import Spectra, spectra
 from holdfast.evaluation.store import Store, merge
 from holdfast.evaluation.suites import SUITES
 
-__all__ = ["CURVE", "SUITES", "Budget", "Entry", "Event", "Plan", "Result", "Store", "evaluate", "merge", "plan"]
+__all__ = ["CURVE", "SUITES", "Budget", "Entry", "Event", "Plan", "Result", "Spectra", "Store", "evaluate", "merge", "plan", "spectra"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.evaluation import Result
+from holdfast.evaluation.spectra import Spectra
 from holdfast.report.curves import Points, curves
 from holdfast.report.verdict import threat_words
 from holdfast.report.words import counted
@@ -125,6 +126,17 @@ def _confusion(found: dict[str, Any]) -> Chart:
         f"What broken samples are taken for; the commonest is {found['classes'][i]} → {found['classes'][j]} ({counted(most, 'sample')})."
     )
     return Chart("confusion", "Confusions under attack", words, data, layout)
+
+
+def spectrum_chart(found: Spectra, name: str) -> Chart:
+    """The radial profile of spectra: clean, adversarial, change."""
+    x = found.frequency.tolist()
+    shown = {"clean": found.clean, "adversarial": found.adversarial, "change": found.change}
+    data = [_line(i, kind, x, found.profile(values).mean(dim=0).tolist()) for i, (kind, values) in enumerate(shown.items())]
+    words = "Mean over the ring of each frequency; 0.5 is the highest along an axis, what follows lies in the corners."
+    layout = _layout("frequency (cycles per pixel)", "mean of log(1 + |F|)")
+    layout["yaxis"] = {"title": layout["yaxis"]["title"], "rangemode": "tozero", "automargin": True}
+    return Chart(name, "Radial profile", words, data, layout)
 
 
 def _layout(x: str, y: str) -> dict[str, Any]:

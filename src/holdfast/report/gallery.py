@@ -52,7 +52,7 @@ class Gallery:
 
 def gallery(result: Result, most: int = MOST) -> Gallery:
     """Up to `most` samples whose clean inputs the run kept: broken ones spread over attacks and labels, then a few that withstood."""
-    kept = {sample: values for part in result.parts for sample, values in _kept(part)}
+    kept = kept_inputs(result)
     if not kept:
         return Gallery([], "The run's folder holds no inputs to show.")
     before = {row["sample"]: row for row in result.clean.to_dicts() if row["sample"] in kept and row["correct"]}
@@ -63,6 +63,11 @@ def gallery(result: Result, most: int = MOST) -> Gallery:
     cards = [_card(result, kept[row["sample"]], before[row["sample"]], row) for row in broken]
     cards += [_card(result, kept[sample], before[sample], None) for sample in held[: most - len(broken)]]
     return Gallery(cards, _note([*kept.values()], bool(cards)))
+
+
+def kept_inputs(result: Result) -> dict[int, tuple[Array, Array]]:
+    """By sample, the clean and the stored adversarial input of those whose clean input the run kept."""
+    return {sample: values for part in result.parts for sample, values in _kept(part)}
 
 
 def _note(inputs: list[tuple[Array, Array]], shown: bool) -> str:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from holdfast.evaluation import Result
 from holdfast.report.charts import charts
 from holdfast.report.columns import COLUMNS
 from holdfast.report.gallery import gallery
-from holdfast.report.machine import finite, write_page
+from holdfast.report.machine import write_page
 from holdfast.report.provenance import command, provenance
+from holdfast.report.render import render
+from holdfast.report.spectral import input_section
 from holdfast.report.verdict import threat_words, verdict
 from holdfast.report.words import counted, figure, interval, percent, seconds
 
 
 def html_report(result: Result, path: str | Path) -> Path:
-    """Write a run as one page: verdict, trust checks, attacks, curves, examples, provenance.
+    """Write a run as one page: verdict, trust checks, attacks, curves, examples, spectra, provenance.
 
     The page opens offline, fetches nothing (its own policy forbids it), and is the same for the same store.
 
@@ -32,13 +28,13 @@ def html_report(result: Result, path: str | Path) -> Path:
 
 def page(result: Result) -> str:
     """What `html_report` writes."""
-    drawn = charts(result)
-    return _environment().get_template("page.html.j2").render(
-        result=result, manifest=result.manifest, verdict=verdict(result), threat=threat_words(result.manifest),
-        headlines=_headlines(result) if result.n else [], columns=COLUMNS, charts=drawn, gallery=gallery(result),
-        figures=finite([{"name": chart.name, "data": chart.data, "layout": chart.layout} for chart in drawn]),
-        plotly=_plotly() if drawn else "", provenance=provenance(result), command=command(result),
-    )  # fmt: skip
+    drawn, spectra = charts(result), input_section(result)
+    values = {
+        "result": result, "manifest": result.manifest, "verdict": verdict(result), "threat": threat_words(result.manifest),
+        "headlines": _headlines(result) if result.n else [], "columns": COLUMNS, "charts": drawn, "gallery": gallery(result),
+        "spectra": spectra, "provenance": provenance(result), "command": command(result),
+    }  # fmt: skip
+    return render("page.html.j2", [*drawn, *([spectra.chart] if spectra else [])], values)
 
 
 def _headlines(result: Result) -> list[tuple[str, str, str]]:
@@ -51,24 +47,3 @@ def _headlines(result: Result) -> list[tuple[str, str, str]]:
         ("queries per sample", figure(result.forwards / n), f"forward passes; {figure(result.backwards / n)} backward"),
         ("time in attacks", seconds(result.seconds), f"{figure(1000 * result.seconds / n)} ms per sample"),
     ]
-
-
-@cache
-def _environment() -> Environment:
-    loader = PackageLoader("holdfast.report", ".")
-    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters["unbroken"] = _unbroken
-    return found
-
-
-def _unbroken(text: str) -> Markup:
-    """Escaped text in which no line ends between a number and its per cent."""
-    return Markup(re.sub(r"[\d.,–]+ %", r'<span class="whole">\g<0></span>', str(escape(text))))
-
-
-@cache
-def _plotly() -> Markup:
-    """The charts' library. Its map code names addresses that no chart here asks for; written with \\/, which is the same to
-    JavaScript, they are not mistaken for things that the page fetches."""
-    # Markup: the library is ours to trust, and autoescaping would break it.
-    return Markup(re.sub(r"((?:src|href)=[\"'`]https?:)//", r"\1\\/\\/", get_plotlyjs()))

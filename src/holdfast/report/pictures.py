@@ -41,21 +41,37 @@ def is_image(values: Array) -> bool:
     return values.ndim == 3 and values.shape[0] in (1, 3, 4)
 
 
-def picture(values: Array, middle: bool = False) -> str:
-    """A data URI of values in 0..1: `[c, h, w]` with 1, 3 or 4 channels as an image of about `SIDE` pixels, anything else as
-    bars, from the `middle` for differences."""
+def drawn(values: Array, middle: bool = False, side: int = SIDE, largest: int = LARGEST) -> Image.Image:
+    """Values in 0..1: `[c, h, w]` with 1, 3 or 4 channels as an image whose longer side has about `side` to `largest` pixels (small ones
+    grow by whole factors), anything else as bars, from the `middle` for differences, whose transparency is not shown."""
     values = np.clip(values, 0.0, 1.0)
-    pixels = _pixels(values) if is_image(values) else _bars(values.reshape(-1), middle)
-    image = Image.fromarray(pixels)
+    if middle and is_image(values):
+        values = values[:3]
+    image = Image.fromarray(_pixels(values) if is_image(values) else _bars(values.reshape(-1), middle))
     longest = max(image.size)
-    if longest > LARGEST:
-        image = image.resize((max(1, image.width * LARGEST // longest), max(1, image.height * LARGEST // longest)), Image.Resampling.BOX)
-    elif longest < SIDE:
-        factor = round(SIDE / longest)
+    if longest > largest:
+        image = image.resize((max(1, image.width * largest // longest), max(1, image.height * largest // longest)), Image.Resampling.BOX)
+    elif longest < side:
+        factor = round(side / longest)
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    return image
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file: the same for the same picture."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def source(image: Image.Image) -> str:
+    """A picture as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def picture(values: Array, middle: bool = False) -> str:
+    """`drawn` as a data URI."""
+    return source(drawn(values, middle))
 
 
 def _spread(bound: Any, values: Array) -> Array:

@@ -46,7 +46,8 @@ def command(result: Result) -> str | None:
     threat, entries = manifest["threat"], [entry for entry in manifest["attacks"] if not entry["curve"]]
     if threat["norm"] not in PUBLIC or not all(manifest["suite"] or _readable(entry, manifest["model"]["classes"]) for entry in entries):
         return None
-    words = [f"{threat['norm']}({threat['radius']!r})"]
+    radius = "float('inf')" if threat["radius"] is None else repr(threat["radius"])
+    words = [f"{threat['norm']}({radius})"]
     words.append(f"suite={manifest['suite']!r}" if manifest["suite"] else f"attacks={[entry['attack'] for entry in entries]!r}")
     words += [f"effort={manifest['effort']!r}"] if manifest["effort"] != 1 else []
     words += [f"radii={entry['radii']!r}" for entry in manifest["attacks"] if entry["curve"]]
