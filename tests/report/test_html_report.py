@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -208,3 +209,17 @@ def test_many_classes_have_no_confusion_table(make: Make) -> None:
 
     run = make(*bands(), net=Wide().eval(), classes=None, attacks=("fgsm()",), count=60)
     assert run.robust_accuracy < 1 and "confusion" not in Page(page(run)).figures
+
+
+def test_altered_answers_and_dissimilarity_are_those_of_the_formulas(make: Make) -> None:
+    """Share of F(x) ≠ F(x') over all N, and the mean of ‖x − x'‖₂ / ‖x'‖₂, asked of the model and computed from the stored examples."""
+    x, y = bands()
+    y[-1] = (y[-1] + 1) % 3
+    result = make(x, y, attacks=["pgd(steps=8)"])
+    found = torch.from_numpy(np.array(result.adversarial))
+    altered = judge()(x).argmax(1) != judge()(found).argmax(1)
+    row = result.attacks[0]
+    assert 0 < row["altered_rate"] == pytest.approx(float(altered.double().mean())) != row["success_rate"]
+    ratio = ((x - found).flatten(1).norm(dim=1) / found.flatten(1).norm(dim=1))[altered]
+    assert row["dissimilarity"] == pytest.approx(float(ratio.mean()), rel=1e-5)
+    assert result.records.filter("broken")["dissimilarity"].to_list() == pytest.approx(ratio.tolist(), rel=1e-5)
