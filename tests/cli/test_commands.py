@@ -110,4 +110,4 @@ def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     kinds = {row["name"]: row["kind"] for row in json.loads(out)}
     others = {method.name: method.kind for method in (*exact.METHODS, *synthesis.METHODS)}
     assert list(kinds) == sorted([*attacks.__all__, *others])
-    assert kinds == {name: "row" for name in attacks.__all__} | others
+    assert kinds == dict.fromkeys(attacks.__all__, "row") | others
