@@ -135,7 +135,10 @@ def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from holdfast import attacks
+    from holdfast import attacks, exact, synthesis
 
     _, out, _ = call(monkeypatch, capsys, "list", "--json")
-    assert [row["name"] for row in json.loads(out)] == sorted(attacks.__all__)
+    kinds = {row["name"]: row["kind"] for row in json.loads(out)}
+    others = {method.name: method.kind for method in (*exact.METHODS, *synthesis.METHODS)}
+    assert list(kinds) == sorted([*attacks.__all__, *others])
+    assert kinds == dict.fromkeys(attacks.__all__, "row") | others
