@@ -9,6 +9,7 @@ from holdfast.data import Dataset, load_data
 from holdfast.engine import attack
 from holdfast.evaluation import Budget, Result, evaluate, merge
 from holdfast.models import Classifier
+from holdfast.parts import views
 from holdfast.parts.threats import L0, L1, L2, Linf
 from holdfast.version import __version__
 
@@ -44,4 +45,5 @@ __all__ = [
     "load_data",
     "merge",
     "models",
+    "views",
 ]

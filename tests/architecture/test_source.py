@@ -42,7 +42,7 @@ GLOBAL_RANDOM = {
 REDUCTIONS = {"sum", "mean", "max", "min", "amax", "amin", "norm", "argmax", "argmin", "any", "all", "prod", "std", "var", "median"}
 SURFACE = {
     "L0", "L1", "L2", "Linf", "Attack", "Budget", "Classifier", "Dataset", "Result", "attack", "attacks", "evaluate", "load_data", "merge",
-    "models", "HoldfastError", "ConfigError", "InputError", "ModelError", "StoreError", "__version__",
+    "models", "views", "HoldfastError", "ConfigError", "InputError", "ModelError", "StoreError", "__version__",
 }  # fmt: skip
 HOST = {"item", "cpu", "tolist", "numpy"}
 # torch rounds these otherwise in vector than in scalar code, so a row's last bits would depend on its place in the batch.
