@@ -9,6 +9,7 @@ from holdfast.data import Dataset, load_data
 from holdfast.engine import attack
 from holdfast.evaluation import Budget, Result, evaluate, merge, spectra
 from holdfast.models import Classifier
+from holdfast.parts import views
 from holdfast.parts.threats import L0, L1, L2, Linf
 from holdfast.version import __version__
 
@@ -47,4 +48,5 @@ __all__ = [
     "models",
     "spectra",
     "synthesis",
+    "views",
 ]

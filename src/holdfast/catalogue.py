@@ -13,6 +13,7 @@ from holdfast.evaluation.suites import suite_entries
 from holdfast.models.nets import NETS
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import Linf
+from holdfast.parts.views import VIEWS
 
 Row = dict[str, Any]
 
@@ -67,12 +68,25 @@ def models() -> list[Row]:
     return [{"name": name, "summary": _first(make.__doc__)} for name, make in NETS.items()]
 
 
+def views() -> list[Row]:
+    """What a model may see its inputs through, as `--views` takes them."""
+    return [{"name": name, "summary": _first(make.__doc__)} for name, make in VIEWS.items()]
+
+
 def checks() -> list[Row]:
     """The trust checks of a result."""
     return [{"name": name, "summary": _first(check.__doc__)} for name, check in CHECKS.items()]
 
 
-KINDS = {"attacks": attacks, "suites": suites, "threats": threats, "objectives": objectives, "models": models, "checks": checks}
+KINDS = {
+    "attacks": attacks,
+    "suites": suites,
+    "threats": threats,
+    "objectives": objectives,
+    "models": models,
+    "views": views,
+    "checks": checks,
+}
 
 
 def listing(kind: str) -> list[Row]:

@@ -18,7 +18,7 @@ from holdfast.data import load_data
 from holdfast.demo import demo_classifier
 from holdfast.evaluation import CURVE, Budget, Result, evaluate
 from holdfast.evaluation import merge as merge_runs
-from holdfast.models import Classifier, load_net
+from holdfast.models import Classifier, load_net, load_views
 from holdfast.progress import Interrupt, Show
 from holdfast.report import Exported, export, html_report, json_report, spectra_report, terminal
 from holdfast.version import __version__
@@ -40,6 +40,9 @@ Std = Annotated[str | None, typer.Option(help="Divided by before the model: a nu
 Bounds = Annotated[str, typer.Option(help="Range of the inputs before normalisation: low,high.")]
 Classes = Annotated[int | None, typer.Option(min=2, help="Number of classes; asked of the model when not given.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; where the weights are when not given.")]
+Views = Annotated[
+    str | None, typer.Option(help="What the model sees its inputs through: physical, athalye(0.5), jpeg(75) (holdfast list views).")
+]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="The model draws random numbers: verify each claim by many asks.")]
 Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
 SlotCount = Annotated[int | None, typer.Option(min=1, help="Rows in flight at once.")]
@@ -93,6 +96,7 @@ def evaluate_command(
     bounds: Bounds = "0,1",
     classes: Classes = None,
     device: Device = None,
+    views: Views = None,
     stochastic: Stochastic = False,
     seed: Seed = 0,
     slots: SlotCount = None,
@@ -107,7 +111,7 @@ def evaluate_command(
     """Measure clean and robust accuracy, store every record, report."""
     goal = parse_threat(threat)
     grid = _numbers(radii, "--radii") if radii else [goal.radius * share for share in CURVE] if curve else []
-    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic)
+    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
@@ -133,6 +137,7 @@ def attack(
     bounds: Bounds = "0,1",
     classes: Classes = None,
     device: Device = None,
+    views: Views = None,
     stochastic: Stochastic = False,
     seed: Seed = 0,
     slots: SlotCount = None,
@@ -142,7 +147,7 @@ def attack(
 ) -> None:
     """Make adversarial examples with one attack: adversarial.npz, pictures, records; a killed run goes on when called again."""
     made = parse(spec, parse_threat(threat) if threat else None)
-    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic)
+    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
@@ -215,7 +220,7 @@ def list_command(
 
 def _classifier(
     model: str, weights: Path | None, mean: str | None, std: str | None, bounds: str, classes: int | None, device: str | None,
-    stochastic: bool,
+    stochastic: bool, views: str | None,
 ) -> Classifier:  # fmt: skip
     net = load_net(model, weights)
     if device:
@@ -224,9 +229,10 @@ def _classifier(
     if len(span) != 2:
         raise ConfigError(f"--bounds {bounds!r}: expected low,high, as in 0,1 or 0,255")
     low, high = span
-    return Classifier(
+    plain = Classifier(
         net, classes, (low, high), _numbers(mean, "--mean") if mean else None, _numbers(std, "--std") if std else None, device, stochastic
     )
+    return plain.viewed(load_views(views)) if views else plain
 
 
 def _same_model(result: Result, model: str, weights: Path | None, device: str | None) -> Classifier:

@@ -43,7 +43,7 @@ GLOBAL_RANDOM = {
 REDUCTIONS = {"sum", "mean", "max", "min", "amax", "amin", "norm", "argmax", "argmin", "any", "all", "prod", "std", "var", "median"}
 SURFACE = {
     "L0", "L1", "L2", "Linf", "Attack", "Budget", "Classifier", "Dataset", "Result", "attack", "attacks", "evaluate", "exact",
-    "load_data", "merge", "models", "spectra", "synthesis", "HoldfastError", "ConfigError", "InputError", "ModelError", "StoreError",
+    "load_data", "merge", "models", "spectra", "synthesis", "views", "HoldfastError", "ConfigError", "InputError", "ModelError", "StoreError",
     "__version__",
 }  # fmt: skip
 HOST = {"item", "cpu", "tolist", "numpy"}

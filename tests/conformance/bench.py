@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from holdfast.core.attack import Attack
 from holdfast.engine import Outcome, Pieces, Samples, Setting, run
 from holdfast.models import Classifier
+from holdfast.parts.views import View
 
 CLASSES = 5
 
@@ -75,10 +76,11 @@ class Case:
     samples: Samples
     stochastic: bool = False
     classes: int = CLASSES
+    views: View | None = None
 
     @property
     def model(self) -> Classifier:
-        return Classifier(self.net, self.classes, stochastic=self.stochastic)
+        return Classifier(self.net, self.classes, stochastic=self.stochastic).viewed(self.views)
 
     def at(self, index: Tensor) -> Case:
         """The same case with the samples at `index`, which keep their ids."""

@@ -63,6 +63,10 @@ class Draw:
     key: Tensor
     step: Tensor
 
+    def apart(self, place: int) -> Draw:
+        """Noise of its own, as pure, for the part of that number: two parts may use the same names."""
+        return Draw(row_key(place, self.key, torch.zeros_like(self.key)), self.step)
+
     def bits(self, name: str, count: int) -> Tensor:
         """`count` words of 32 random bits for each row: int64 `[n, count]`."""
         block = torch.arange((count + 3) // 4, device=self.key.device)

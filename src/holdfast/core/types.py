@@ -114,6 +114,13 @@ class Model(Protocol):
     def __call__(self, x: Tensor, /) -> Out: ...
 
 
+@runtime_checkable
+class Keyed(Protocol):
+    """A model with noise that follows from each row's key, not from a generator: the same `draw` is answered alike in any company."""
+
+    def drawn(self, x: Tensor, draw: Draw, /) -> Out: ...
+
+
 class Goal(ABC):
     """What counts as fooled."""
 

@@ -1,4 +1,5 @@
-"""The random numbers of a stochastic model: seeded for each ask, and the caller's generators left as they were."""
+"""The random numbers of a stochastic model: keyed by row where it takes them so, else seeded for each ask; the caller's generators are
+left as they were."""
 
 from __future__ import annotations
 
@@ -6,9 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
-from holdfast.core.draw import row_key
-from holdfast.core.types import Model
+from holdfast.core.draw import Draw, row_key
+from holdfast.core.types import Keyed, Model, Out
+
+VERIFIED, ROUNDED = 1 << 40, 1 << 41
+"""Where the numbers of such asks begin: verification sees no noise that search has seen."""
+
+
+def drawn(model: Model, x: Tensor, key: Tensor, number: Tensor) -> Out:
+    """The answer to `x` `[n, ...]`: of a keyed model under the noise of each row's `key` and the `number` of its ask, both `[n]`."""
+    return model.drawn(x, Draw(key, number)) if model.stochastic and isinstance(model, Keyed) else model(x)
 
 
 @contextmanager
@@ -24,11 +34,18 @@ def model_noise(model: Model, seed: int, ask: int, purpose: int = 0) -> Iterator
     if not model.stochastic:
         yield
         return
-    with kept_generators(model.device):
+    with seeded_generators(model.device, seed, ask, purpose):
+        yield
+
+
+@contextmanager
+def seeded_generators(device: torch.device, seed: int, ask: int, purpose: int) -> Iterator[None]:
+    """Inside, the global generators begin where `seed`, `ask` and `purpose` say; afterwards they are as they were."""
+    with kept_generators(device):
         key = int(row_key(seed, torch.tensor([ask]), torch.tensor([purpose]))) & (2**63 - 1)
         # Only the generators that are kept: torch.manual_seed would move those of every device.
         torch.default_generator.manual_seed(key)
-        if model.device.type == "cuda":
-            with torch.cuda.device(model.device):
+        if device.type == "cuda":
+            with torch.cuda.device(device):
                 torch.cuda.manual_seed(key)
         yield

@@ -9,12 +9,16 @@ from holdfast.core.attack import Attack
 from holdfast.core.draw import row_key
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Answer, Batch, Model
+from holdfast.engine.noise import drawn, model_noise
 from holdfast.engine.pieces import Asker, Pieces
 from holdfast.engine.probe import EngineProbe
 
 
 class BareProbe(EngineProbe):
-    """Answers, and remembers nothing."""
+    """Answers, and remembers nothing; its rows are always asked together."""
+
+    def _asked(self) -> Tensor:
+        return torch.full_like(self.step, self.asks)
 
     def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: int) -> None:
         pass
@@ -47,10 +51,10 @@ def perturbation(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int =
         raise ConfigError(f"{attack} makes several attempts at each input: training takes one, without restarts, rivals or radii")
     probe = BareProbe(model, attack, Asker(Pieces(max(1, len(x)))), seed)
     place, none = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
-    with torch.no_grad():
-        clean = model(x)
     key = row_key(seed, place, none).to(x.device)
     step = none.to(x.device)
+    with torch.no_grad(), model_noise(model, seed, 0, purpose=2):
+        clean = drawn(model, x, key, step)
     radius = x.new_full((len(x),), attack.threat.radius)
     batch = Batch(x, y, step - 1, clean, key, step, radius)
     probe.batch, probe.step = batch, step

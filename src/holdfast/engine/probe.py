@@ -13,7 +13,7 @@ from holdfast.core.draw import Draw
 from holdfast.core.errors import ModelError
 from holdfast.core.rows import Named, Rows, per_row
 from holdfast.core.types import Answer, Batch, Mask, Model, Objective, Out, PerRow
-from holdfast.engine.noise import model_noise
+from holdfast.engine.noise import drawn, model_noise
 from holdfast.engine.pieces import Asker
 
 
@@ -85,8 +85,8 @@ class EngineProbe:
         return self._ask(p, where, draws, self._forward)[0]
 
     def grad(self, p: Tensor, f: Objective, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, PerRow, Tensor]:
-        def one(batch: Batch, q: Tensor) -> _Reply:
-            q, out = self._traced(batch, q)
+        def one(batch: Batch, number: Tensor, q: Tensor) -> _Reply:
+            q, out = self._traced(batch, number, q)
             with torch.enable_grad():
                 value = f(out, batch)
                 total = value.sum()
@@ -99,8 +99,8 @@ class EngineProbe:
     def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
         k = classes.shape[1]
 
-        def one(batch: Batch, q: Tensor, wanted: Tensor) -> _Reply:
-            q, out = self._traced(batch, q)
+        def one(batch: Batch, number: Tensor, q: Tensor, wanted: Tensor) -> _Reply:
+            q, out = self._traced(batch, number, q)
             with torch.enable_grad():
                 columns = out.logits.gather(1, wanted).sum(dim=0).unbind()
             rows = [_gradient(columns[i], q, keep=i < k - 1) for i in range(k)]
@@ -109,38 +109,47 @@ class EngineProbe:
         answer, extra = self._ask(p, where, draws, one, classes, backwards=k)
         return answer, extra["jacobian"]
 
-    def _forward(self, batch: Batch, q: Tensor) -> _Reply:
+    def _forward(self, batch: Batch, number: Tensor, q: Tensor) -> _Reply:
         with torch.no_grad():
-            return _Reply(self.model(self.asker.pieces.arrange(self.threat.apply(batch.x, q))), Named({}))
+            return _Reply(self._answer(batch, number, q), Named({}))
 
-    def _traced(self, batch: Batch, q: Tensor) -> tuple[Tensor, Out]:
+    def _traced(self, batch: Batch, number: Tensor, q: Tensor) -> tuple[Tensor, Out]:
         q = q.detach().requires_grad_()
         with torch.enable_grad():
-            return q, self.model(self.asker.pieces.arrange(self.threat.apply(batch.x, q)))
+            return q, self._answer(batch, number, q)
+
+    def _answer(self, batch: Batch, number: Tensor, q: Tensor) -> Out:
+        return drawn(self.model, self.asker.pieces.arrange(self.threat.apply(batch.x, q)), batch.key, number)
+
+    def _asked(self) -> Tensor:
+        """How often each row has been asked before: the number of its next draw, whatever its company was asked."""
+        return self.ledger.forwards
 
     def _ask(
         self, p: Tensor, where: Tensor | None, draws: int, one: Callable[..., _Reply], *more: Tensor, backwards: int = 0
     ) -> tuple[Answer, Mapping[str, Tensor]]:
         """Ask `one` of all rows, or of those at `where`, `draws` times; rows not asked come back as NaN."""
         index = None if where is None else _some(where)
-        batch, given = self.batch, (p, *more)
+        batch, number, given = self.batch, self._asked(), (p, *more)
         if index is not None:
-            batch, given = batch[index], tuple(t[index] for t in given)
+            batch, number, given = batch[index], number[index], tuple(t[index] for t in given)
 
-        def drawn() -> _Told:
+        def draw(again: int) -> _Told:
             with model_noise(self.model, self.seed, self.asks):
-                reply = self.asker.each(len(batch), lambda rows: one(batch[rows], *(t[rows] for t in given)), backwards)
+                reply = self.asker.each(
+                    len(batch), lambda rows: one(batch[rows], number[rows] + again, *(t[rows] for t in given)), backwards
+                )
             self.asks += 1
             if index is not None and where is not None:
                 reply = reply.map(lambda t: _spread(t, index, where))
             goal = self.attack.goal
             return _Told(reply, goal.wrong(reply.out, self.batch), goal.margin(reply.out, self.batch))
 
-        told, fooled = drawn(), None
+        told, fooled = draw(0), None
         if draws > 1:
             fooled = told.wrong.int()
-            for _ in range(draws - 1):
-                again = drawn()
+            for place in range(1, draws):
+                again = draw(place)
                 told, fooled = told.merge([again], _add), fooled + again.wrong
             told = told.map(lambda t: t / draws if t.is_floating_point() else t)
         wrong = told.wrong if fooled is None else (fooled > 0) & (fooled >= self.share * draws)

@@ -105,7 +105,9 @@ class _Run:
         if adversarial is None:
             adversarial = model.bounds.intake(samples.x, model.dtype, torch.device("cpu")).clone()
         self.board = Board(len(samples), attack.group, attack.keep == "smallest", attack.keep == "strongest", adversarial)
-        self.harvest = 1 if attack.stop.queries is not None or queries is not None else setting.harvest
+        # Where claims may be refused often, what a row does after one must not depend on when the engine looks.
+        eager = attack.stop.queries is not None or queries is not None or model.stochastic
+        self.harvest = 1 if eager else setting.harvest
         self.snapshots = Snapshots(snapshot)
         self.identity = identity(attack.digest, setting.seed, samples.ids, self.todo)
         self.position = 0
@@ -269,7 +271,7 @@ class _Run:
             self.board.record(sample, member, ledger[claimless], None, at, target, radius)
         if not len(index):
             return index.cpu()
-        claim = self.verify(rows.batch[index], point[index], self.probe.asks).map(lambda t: t.cpu())
+        claim = self.verify(rows.batch[index], point[index], self.probe.asks, rows.ledger.forwards[index]).map(lambda t: t.cpu())
         self.probe.asks += 1
         where = index.cpu()
         again = rows.ledger.hit.cpu()[where] & ~claim.holds & ~over.cpu()[where] & (claim.forwards <= room.cpu()[where])

@@ -11,7 +11,7 @@ from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import InputError, ModelError
 from holdfast.core.types import Batch, Model, Out
-from holdfast.engine.noise import kept_generators, model_noise
+from holdfast.engine.noise import drawn, kept_generators, model_noise
 from holdfast.engine.pieces import Asker
 
 
@@ -112,7 +112,13 @@ def clean_answers(model: Model, samples: Samples, asker: Asker, seed: int = 0, c
         x = samples.x[start : start + chunk]
         with kept_generators(model.device), model_noise(model, seed, start, purpose=2), torch.no_grad():
             x = model.bounds.intake(x, model.dtype, model.device)
-            out = asker.each(len(x), lambda rows, x=x: model(asker.pieces.arrange(x[rows].clone())))  # type: ignore[misc]
+            ids = samples.ids[start : start + chunk]
+            key, first = row_key(seed, ids, torch.full_like(ids, -1)).to(x.device), torch.zeros_like(ids).to(x.device)
+
+            def ask(rows: slice | Tensor, x: Tensor = x, key: Tensor = key, first: Tensor = first) -> Out:
+                return drawn(model, asker.pieces.arrange(x[rows].clone()), key[rows], first[rows])
+
+            out = asker.each(len(x), ask)
         out = out.map(lambda t: t.cpu())
         bad = out.logits.isnan().flatten(1).any(dim=1).nonzero()
         if len(bad):

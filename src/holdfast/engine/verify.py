@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from holdfast.core.rows import Rows
 from holdfast.core.types import Batch, Goal, Model, Out, PerRow, Threat, Verdict
-from holdfast.engine.noise import model_noise
+from holdfast.engine.noise import ROUNDED, VERIFIED, drawn, model_noise
 from holdfast.engine.pieces import Asker
 
 
@@ -43,12 +44,13 @@ class Verifier:
     asker: Asker
     seed: int
 
-    def __call__(self, batch: Batch, p: Tensor, ask: int) -> Verified:
-        """Verify the claims `p` of the rows of `batch`; `ask` keys the noise of a stochastic model."""
+    def __call__(self, batch: Batch, p: Tensor, ask: int, asked: Tensor) -> Verified:
+        """Verify the claims `p` of the rows of `batch`, each `asked` so often before: that keys the noise of a keyed model; `ask` seeds
+        another's."""
         bounds = self.model.bounds
         point, size = self.threat.land(batch.x, p, batch.radius)
         point = bounds.clamp(point)
-        share, margin, out = self._fooled(batch, point, ask, self.verdict.asks)
+        share, margin, out = self._fooled(batch, point, ask, asked + VERIFIED)
         inside = (size <= batch.radius * (1 + 1e-5) + 1e-6) & bounds.contain(point)
         holds = inside & (share >= self.verdict.share) & (share > 0)
         forwards = torch.full_like(batch.key, self.verdict.asks)
@@ -56,19 +58,24 @@ class Verifier:
         index = holds.nonzero().squeeze(1)
         if len(index) and bounds.finite:
             rounded = round_to_8_bits(batch.x[index], point[index], *bounds.pair(point))
-            again, *_ = self._fooled(batch[index], rounded, ask + 1, self.verdict.asks)
+            again, *_ = self._fooled(batch[index], rounded, ask + 1, asked[index] + ROUNDED)
             eight_bit = eight_bit.index_copy(0, index, (again >= self.verdict.share) & (again > 0))
             forwards = forwards + self.verdict.asks * holds
         prediction, confidence = predicted(out)
         return Verified(point, holds, share, margin, prediction, confidence, size, eight_bit, forwards)
 
-    def _fooled(self, batch: Batch, point: Tensor, ask: int, asks: int) -> tuple[PerRow, PerRow, Out]:
+    def _fooled(self, batch: Batch, point: Tensor, ask: int, first: Tensor) -> tuple[PerRow, PerRow, Out]:
         count = torch.zeros(len(batch), dtype=torch.float64, device=point.device)
-        for again in range(asks):
+
+        def one(rows: slice | Tensor, again: int) -> Out:
+            x = self.asker.pieces.arrange(point[rows].clone())
+            return drawn(self.model, x, batch.key[rows], first[rows] + again)
+
+        for again in range(self.verdict.asks):
             with model_noise(self.model, self.seed, ask * 1000 + again, purpose=1), torch.no_grad():
-                out = self.asker.each(len(batch), lambda rows: self.model(self.asker.pieces.arrange(point[rows].clone())))
+                out = self.asker.each(len(batch), partial(one, again=again))
             count = count + self.goal.wrong(out, batch)
-        return count / asks, self.goal.margin(out, batch), out
+        return count / self.verdict.asks, self.goal.margin(out, batch), out
 
 
 def predicted(out: Out) -> tuple[Tensor, PerRow]:

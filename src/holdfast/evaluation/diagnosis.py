@@ -15,7 +15,7 @@ from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Access, Model, Threat
 from holdfast.engine import NONE, Asker, Pieces, Samples, Setting, clean_answers, run
-from holdfast.engine.noise import kept_generators
+from holdfast.engine.noise import seeded_generators
 from holdfast.evaluation.reaction import Gradient, Reaction, probabilities
 from holdfast.models import Classifier
 from holdfast.parts.threats import L0, L1
@@ -66,7 +66,7 @@ def diagnose(model: Classifier, samples: Samples, threat: Threat, react: bool = 
     some = calibration(samples.ids, seed)
     few = Samples(samples.x[some.to(samples.x.device)], samples.y[some.to(samples.y.device)], samples.ids[some])
     x = model.bounds.intake(few.x, model.dtype, model.device)
-    with kept_generators(model.device), torch.no_grad():
+    with seeded_generators(model.device, seed, 0, purpose=4), torch.no_grad():
         answers = [model(x).logits for _ in range(4)]
         logits = answers[0]
         if bool(logits.isnan().any()):
@@ -83,7 +83,7 @@ def diagnose(model: Classifier, samples: Samples, threat: Threat, react: bool = 
     reaction = Reaction(stochastic, likely, spread / CALM if spread > SATURATED else 1.0)
     if model.access < Access.GRADIENT:
         return Diagnosis(apart, likely, 0.0, spread, len(x), reaction=replace(reaction, gradient="none", doubtful=True))
-    dead = _dead(reaction.model(model, x), x)
+    dead = _dead(reaction.model(model, x), x, seed)
     found = Diagnosis(apart, likely, dead, spread, len(x), reaction=reaction)
     return found if dead <= DEAD or not react else _tried(found, model.declared(stochastic), few, x, threat, seed)
 
@@ -98,9 +98,9 @@ def _company(model: Model, x: Tensor, together: Tensor, rows: int = 8) -> None:
         )
 
 
-def _dead(model: Model, x: Tensor) -> float:
+def _dead(model: Model, x: Tensor, seed: int) -> float:
     """The share of rows whose margin has a zero gradient, or none."""
-    with kept_generators(model.device), torch.enable_grad():
+    with seeded_generators(model.device, seed, 1, purpose=4), torch.enable_grad():
         q = x.clone().requires_grad_()
         logits = model(q.clone()).logits
         top = logits.topk(2, dim=1).values

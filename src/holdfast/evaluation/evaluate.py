@@ -283,6 +283,7 @@ def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: in
         "model": {
             "fingerprint": model.fingerprint(), "classes": model.classes, "low": model.bounds.low, "high": model.bounds.high,
             "mean": model.mean, "std": model.std, "dtype": str(model.dtype), "stochastic": model.stochastic,
+            **({} if model.views is None else {"views": repr(model.views)}),
         },
         "data": {"name": data.name, "fingerprint": data.fingerprint(), "samples": len(data), "classes": data.classes},
         "threat": {"norm": todo.threat.kind, "radius": todo.threat.radius if math.isfinite(todo.threat.radius) else None},

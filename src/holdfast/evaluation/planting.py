@@ -108,7 +108,7 @@ class Planter:
         """The planted point as it is stored, if it passes the verification that every claim must."""
         verify = Verifier(self.model, ReadGoal(Untargeted()), self.threat, Verdict.of(self.model), self.asker, self.seed)
         zero = torch.zeros(1, dtype=torch.int64, device=x.device)
-        claim = verify(Batch(x, zero, zero - 1, clean, zero, zero, x.new_full((1,), self.threat.radius)), p, place)
+        claim = verify(Batch(x, zero, zero - 1, clean, zero, zero, x.new_full((1,), self.threat.radius)), p, place, zero)
         return claim.point if bool(claim.holds) else None
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from holdfast.core.attack import Attack
-from holdfast.core.types import Access, Bounds, Model, Out, Source
+from holdfast.core.draw import Draw
+from holdfast.core.types import Access, Bounds, Keyed, Model, Out, Source
 from holdfast.engine.straight import straight
 from holdfast.evaluation.plan import Plan
 from holdfast.parts.sources import Eot, Smoothed
@@ -77,7 +78,13 @@ class Seen:
         return self.inner.classes
 
     def __call__(self, x: Tensor) -> Out:
-        out = self.inner(x)
+        return self._seen(self.inner(x))
+
+    def drawn(self, x: Tensor, draw: Draw) -> Out:
+        """The same under the noise of `draw`, where the model takes it."""
+        return self._seen(self.inner.drawn(x, draw) if isinstance(self.inner, Keyed) else self.inner(x))
+
+    def _seen(self, out: Out) -> Out:
         logits = out.logits
         if self.logarithm:
             logits = logits.clamp_min(math.exp(-80)).log()

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError, ModelError
 from holdfast.core.types import Access, Bounds, Out
+from holdfast.parts.views import View
 
 Number = float | Sequence[float]
 
@@ -50,6 +52,7 @@ class Classifier:
             raise ConfigError(f"bounds={bounds}: low must lie below high")
         self.net: Callable[[Tensor], Tensor] = net
         self.access, self.stochastic = access, stochastic
+        self.views: View | None = None
         self.bounds = Bounds(low, high)
         self.mean = None if mean is None else _numbers(mean, "mean")
         self.std = None if std is None else _numbers(std, "std")
@@ -109,6 +112,23 @@ class Classifier:
         other.stochastic = stochastic
         return other
 
+    def viewed(self, views: View | None) -> Classifier:
+        """The same model asked through `views`: what it sees of an input is its print, its photograph, its JPEG (None: the input itself).
+
+        logits = net((T(x; θ) − mean) / std), θ drawn afresh at each ask, keyed by row where the engine asks. Where θ is random the model is
+        stochastic: a claim must fool half of twenty views that the search never saw, and gradients are means over views (`eot`).
+
+        Source: Athalye et al. 2018, "Synthesizing robust adversarial examples", section 2.
+
+        >>> from holdfast.parts.views import Blurred, physical
+        >>> model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval(), classes=3)
+        >>> model.viewed(physical()).stochastic, model.viewed(Blurred(0.5)).stochastic
+        (True, False)
+        """
+        other = copy.copy(self)
+        other.views, other.stochastic = views, self.stochastic or (views is not None and views.random)
+        return other
+
     def fit_classes(self, x: Tensor) -> None:
         """Learn the number of classes from the answer to one input, and check that the net takes such inputs at all."""
         with torch.no_grad():
@@ -123,10 +143,21 @@ class Classifier:
         return x
 
     def __call__(self, x: Tensor) -> Out:
-        """The net's answer to `x` `[n, ...]` in `bounds`.
+        """The net's answer to `x` `[n, ...]` in `bounds`; what its views draw, they draw from torch's generator.
 
         Raises ModelError when the net refuses the shape or answers with other than `[n, classes]`.
         """
+        if self.views is None:
+            return self._answer(x)
+        none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return self.drawn(x, Draw(torch.randint_like(none, 2**62) if self.views.random else none, none))
+
+    def drawn(self, x: Tensor, draw: Draw) -> Out:
+        """The answer under the noise of `draw`, which is all that the views draw from."""
+        # A part of its own, so that no rule's noise is a view's.
+        return self._answer(x if self.views is None else self.views(x, draw.apart(0), self.bounds))
+
+    def _answer(self, x: Tensor) -> Out:
         try:
             logits = self.net(self.normalise(x))
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
@@ -146,8 +177,9 @@ class Classifier:
         return Out(logits)
 
     def fingerprint(self) -> str:
-        """sha256 of the weights and buffers, range and normalisation; of the name alone for a callable that is not a module."""
-        digest = hashlib.sha256(repr((self.bounds, self.mean, self.std)).encode())
+        """sha256 of the weights and buffers, range, normalisation and views; of the name alone for a callable that is not a module."""
+        whole = (self.bounds, self.mean, self.std, *([] if self.views is None else [self.views]))
+        digest = hashlib.sha256(repr(whole).encode())
         if isinstance(self.net, nn.Module):
             digest.update(repr(self.net).encode())
             for name, tensor in sorted(self.net.state_dict().items()):

@@ -8,14 +8,18 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
 from holdfast.core.errors import ConfigError, ModelError
 from holdfast.models.nets import NETS
 from holdfast.models.weights import fit, read_weights
+from holdfast.parts.views import VIEWS, View
+
+T = TypeVar("T")
 
 
 def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
@@ -44,37 +48,56 @@ def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
 
 
 def _ours(spec: str) -> nn.Module:
+    return called(spec, NETS, "model", " or pkg.mod:callable", ", or your own as pkg.mod:callable")
+
+
+def load_views(spec: str) -> View:
+    """The views that `spec` names, as in `physical`, `athalye(0.5)` or `jpeg((50, 90))`; arguments are literals, never executed.
+
+    Raises ConfigError for a name or an argument that there is not.
+
+    >>> load_views("jpeg(75)")
+    Jpeg(quality=75, subsampling=True, soft=False)
+    """
+    return called(spec, VIEWS, "views")
+
+
+def called(spec: str, makers: Mapping[str, Callable[..., T]], kind: str, form: str = "", other: str = "") -> T:
+    """What the maker of that name makes of the literals in `spec`; `form` and `other` say what else could have been written.
+
+    Raises ConfigError for what cannot be read, or is not known.
+    """
     try:
         tree = ast.parse(spec.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"model {spec!r} cannot be read: expected NAME, NAME(arguments) or pkg.mod:callable") from error
+        raise ConfigError(f"{kind} {spec!r} cannot be read: expected NAME, NAME(arguments){form}") from error
     call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
     name = ast.unparse(call.func)
-    if name not in NETS:
-        near = difflib.get_close_matches(name, NETS, 2)
+    if name not in makers:
+        near = difflib.get_close_matches(name, makers, 2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ConfigError(f"model {name!r} is unknown: {hint}there are {', '.join(NETS)}, or your own as pkg.mod:callable")
-    make = NETS[name]
+        raise ConfigError(f"{kind} {name!r} is unknown: {hint}there are {', '.join(makers)}{other}")
+    make = makers[name]
     takes = inspect.signature(make)
     usage = f"{name}({', '.join(str(p.replace(annotation=p.empty)) for p in takes.parameters.values())})"
-    args = [_literal(node, spec) for node in call.args]
+    args = [_literal(node, spec, kind) for node in call.args]
     words = {}
     for word in call.keywords:
         if word.arg is None:
-            raise ConfigError(f"model {spec!r}: ** is not understood: write the arguments out, {usage}")
-        words[word.arg] = _literal(word.value, spec)
+            raise ConfigError(f"{kind} {spec!r}: ** is not understood: write the arguments out, {usage}")
+        words[word.arg] = _literal(word.value, spec, kind)
     try:
         bound = takes.bind(*args, **words)
     except TypeError as error:
-        raise ConfigError(f"model {spec!r}: {error}; it is {usage}") from error
+        raise ConfigError(f"{kind} {spec!r}: {error}; it is {usage}") from error
     return make(*bound.args, **bound.kwargs)
 
 
-def _literal(node: ast.expr, spec: str) -> object:
+def _literal(node: ast.expr, spec: str, kind: str) -> object:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"model {spec!r}: {ast.unparse(node)!r} is not a literal: give numbers or brackets of numbers") from error
+        raise ConfigError(f"{kind} {spec!r}: {ast.unparse(node)!r} is not a literal: give numbers or brackets of numbers") from error
 
 
 def _imported(spec: str) -> nn.Module:

@@ -1,0 +1,126 @@
+"""`Photographed` and `Cropped`: a flat print before a camera, and the part of an image that is kept; resampled without moiré."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from holdfast.core.draw import Draw
+from holdfast.parts.views.blur import smoothed
+from holdfast.parts.views.view import Images, Range, View, between, within
+
+_DEGREE = math.pi / 180
+
+
+@dataclass(frozen=True)
+class Photographed(View):
+    """A flat print seen by a pinhole camera that is not quite in front of it.
+
+    The print turned by `roll` in its plane and tipped by `tilt` about an axis of its plane in any direction, its centre `distance` half
+    sides away and moved by `shift`, the picture enlarged by `zoom`; a ray (p, q) across and along the tilt meets the print at
+    Q = q d / (d cos t − q sin t), P = p (1 + Q sin t / d). What lies beside the print is `background`.
+
+    `tilt` 0 to 60 and `roll` −180 to 180, in degrees; `zoom` 0.05 to 20; `shift` −1 to 1, a share of the longer side, drawn for each
+    direction; `background` 0 to 1: each a number or (low, high). `distance` 2 to 1000. The defaults change nothing.
+
+    Bilinear, after a Gaussian as wide as the picture is smaller than the print, so that no pattern aliases.
+
+    Raises ConfigError for a value outside its range.
+    Source: Athalye et al. 2018, sections 2 and 3; supplement: rotation, scale, translation, camera distance, background.
+    Differs from it: their three-dimensional objects are flat here.
+
+    >>> v = torch.tensor([[[[0.0, 0.25], [0.5, 1.0]]]])
+    >>> Photographed(roll=90).seen(v, Draw(torch.tensor([1]), torch.tensor([0]))).mul(100).round().flatten().tolist()
+    [50.0, 0.0, 100.0, 25.0]
+    """
+
+    tilt: Range = 0.0
+    roll: Range = 0.0
+    zoom: Range = 1.0
+    shift: Range = 0.0
+    background: Range = 0.5
+    distance: float = 3.0
+
+    def __post_init__(self) -> None:
+        within(self, 0.0, 60.0, "tilt")
+        within(self, -180.0, 180.0, "roll")
+        within(self, 0.05, 20.0, "zoom")
+        within(self, -1.0, 1.0, "shift")
+        within(self, 0.0, 1.0, "background")
+        within(self, 2.0, 1000.0, "distance")
+
+    def seen(self, v: Images, draw: Draw) -> Images:
+        down, across = _pixels(v)
+        shift, zoom = 2 * between(draw, "shift", self.shift, v, 2), between(draw, "zoom", self.zoom, v)
+        tilt, roll = _DEGREE * between(draw, "tilt", self.tilt, v), _DEGREE * between(draw, "roll", self.roll, v)
+        axis = _DEGREE * between(draw, "axis", (0.0, 360.0), v)
+        p, q = _turned((across - shift[:, :1]) / zoom, (down - shift[:, 1:]) / zoom, -axis)
+        q = q * self.distance / (self.distance * tilt.cos() - q * tilt.sin())
+        p = p * (1 + q * tilt.sin() / self.distance)
+        across, down = _turned(p, q, axis - roll)
+        return resampled(v, down, across, between(draw, "background", self.background, v))
+
+
+@dataclass(frozen=True)
+class Cropped(View):
+    """A window of `share` of each side, anywhere in the image, brought back to the image's size.
+
+    `share` from 0.05 to 1, a number or (low, high); 1 changes nothing.
+
+    Raises ConfigError for a value outside its range.
+    Source: Kurakin, Goodfellow & Bengio 2017, section 3: the photograph is cropped to the print.
+    Differs from it: their crop follows marks on the paper; here it misses by what `share` leaves.
+
+    >>> v = torch.arange(4.0).reshape(1, 1, 1, 4) / 4
+    >>> Cropped(1.0).seen(v, Draw(torch.tensor([1]), torch.tensor([0]))).flatten().tolist()
+    [0.0, 0.25, 0.5, 0.75]
+    """
+
+    share: Range
+
+    def __post_init__(self) -> None:
+        within(self, 0.05, 1.0, "share")
+
+    def seen(self, v: Images, draw: Draw) -> Images:
+        share, place = between(draw, "share", self.share, v), between(draw, "place", (-1.0, 1.0), v, 2)
+        (down, across), side = _pixels(v), max(v.shape[2:])
+        tall, wide = (1 - share) * v.shape[2] / side, (1 - share) * v.shape[3] / side
+        return resampled(v, share * down + place[:, :1] * tall, share * across + place[:, 1:] * wide)
+
+
+def resampled(v: Images, down: Tensor, across: Tensor, background: Tensor | None = None) -> Images:
+    """`v` at the points (`down`, `across`), together `[n, 1, h, w]`, in half sides of the longer side from the centre.
+
+    Beside it lies `background`, or what its border shows. Where a step from pixel to pixel is s > 1 pixels of `v`, it is first
+    smoothed by a Gaussian of ½ √(s² − 1) pixels.
+    """
+    side = max(v.shape[2:])
+    down, across = torch.broadcast_tensors(down, across)
+    v = smoothed(v, _excess(down * side / 2), _excess(across * side / 2))
+    grid = torch.cat([across * side / v.shape[3], down * side / v.shape[2]], dim=1).permute(0, 2, 3, 1)
+    if background is None:
+        return grid_sample(v, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return background + grid_sample(v - background, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _excess(place: Tensor) -> Tensor:
+    """½ √(s² − 1) `[n, 1, 1, 1]`, s the longest step between neighbours of `place` `[n, 1, h, w]`; 0 where it is no more than 1."""
+    steps = (place.diff(dim=axis, append=place.narrow(axis, place.shape[axis] - 1, 1)) for axis in (2, 3))
+    squared = sum((step.square() for step in steps), start=torch.zeros_like(place)).flatten(1).amax(dim=1)
+    return 0.5 * (squared - 1).clamp_min(0).sqrt().reshape(-1, 1, 1, 1)
+
+
+def _pixels(v: Images) -> tuple[Tensor, Tensor]:
+    """The centres of the pixels, down `[h, 1]` and across `[w]`, in half sides of the longer side from the centre."""
+    (high, wide), side = v.shape[2:], max(v.shape[2:])
+    down, across = ((2 * torch.arange(size, device=v.device, dtype=v.dtype) + 1 - size) / side for size in (high, wide))
+    return down.unsqueeze(1), across
+
+
+def _turned(across: Tensor, down: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    """A point turned by an angle, from across toward down."""
+    return across * angle.cos() - down * angle.sin(), across * angle.sin() + down * angle.cos()
