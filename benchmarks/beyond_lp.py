@@ -4,7 +4,7 @@ CIFAR-10, ResNet-20 trained as usual, test images that it classifies right. stAd
 each with its penalty (τ = 0.05) and without; then ReColorAdv with additive changes, with flow, and with both (C+D, C+S, C+S+D of
 Laidlaw & Feizi 2019). Of each attack the change itself is taken, applied to the images, and judged by the plain net.
 Checked on the outputs: the valid range; no displacement beyond a pixel, and the image is the one that torch's own grid_sample makes of
-the flow; no shift of a table beyond 0.06, and by how much colours have really moved.
+the flow; no shift of a table beyond 0.06, and no pixel whose colour has moved farther than that.
 Bar: stAdv and ReColorAdv fool at least 99 %; every bound holds; with the penalty a lower median roughness than without, at no lower
 success.
 Command: scripts/bench beyond_lp -- --images 300 --steps 50
@@ -102,10 +102,9 @@ def main() -> None:
     rough = made(sheet, one, search, attacks.recolor(colour, steps=steps, tau=0.0), "ReColorAdv within 0.06, τ = 0")
     judge(sheet, "ReColorAdv", smooth, rough)
     moved = (luv(smooth.after) - luv(one.x)).abs().amax(dim=1).flatten()
-    beyond = (moved > 0.06 * (1 + 1e-3)).double().mean().item()
-    sheet.row(
-        "beyond Lp: ReColorAdv, colours really moved", len(moved), f"{moved.max():.4g} at most", f"{beyond:.2%} of pixels beyond 0.06"
-    )
+    beyond = (moved > 0.06 + 2e-4).double().mean().item()
+    words = f"{beyond:.2%} of pixels beyond 0.06"
+    sheet.row("beyond Lp: ReColorAdv, colours really moved", len(moved), f"{moved.max():.4g} at most", words, "none", beyond == 0)
 
     some = Case(one.name, net, one.model, one.x[:few], one.y[:few], one.epsilon)
     for label, others in (("C+D", (Linf(8 / 255),)), ("C+S", (flow,)), ("C+S+D", (flow, Linf(8 / 255)))):

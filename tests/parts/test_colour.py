@@ -115,6 +115,15 @@ def test_a_shift_inside_the_gamut_moves_colours_by_itself():
     assert threat.size(x, p).tolist() == [0.03]
 
 
+def test_no_colour_moves_farther_than_the_largest_shift_not_even_where_it_is_clipped():
+    x = (random(4, 3, 16, 16) * 1.3 - 0.2).clamp(0, 1).float()
+    x[0] = x[0] * 0.05
+    threat = Colour(0.06, resolution=(4, 4, 4))
+    p = 0.12 * random(4, 3, 4, 4, 4, seed=3).float() - 0.06
+    moved = (cieluv.luv(threat.apply(x, p)) - cieluv.luv(x)).abs().flatten(1).amax(dim=1)
+    assert bool((moved <= threat.size(x, p) + 2e-4).all()) and bool((moved > 0.03).all())
+
+
 def test_other_ranges_are_scaled_and_kept():
     threat = Colour(0.5, space="rgb", resolution=(2, 2, 2)).within(Bounds(-2.0, 6.0))
     x, p = torch.tensor([-2.0, 2.0, 5.0]).reshape(1, 3, 1, 1), torch.full((1, 3, 2, 2, 2), 0.25)

@@ -17,6 +17,9 @@ from holdfast.parts import cieluv
 from holdfast.parts.threats.flow import cell
 from holdfast.parts.threats.smooth import roughness
 
+# How far the conversions of colours there and back may be off in single precision.
+_ROUNDING = 1e-4
+
 
 def look_up(table: Tensor, colour: Tensor) -> Tensor:
     """What a `table` `[n, k, r_1, …, r_c]` says of each `colour` `[n, c, ...]` in [0, 1], linear between its entries: `[n, k, ...]`.
@@ -53,7 +56,7 @@ class Colour(Threat):
     Penalty: Σ ‖p(a) − p(b)‖₂ over neighbouring entries.
     Source: Laidlaw & Feizi 2019, "Functional adversarial attacks", section 3.
     Differs from the paper: the table holds shifts, so that zero changes nothing to the last bit; what no screen shows is clipped in RGB,
-    not entry by entry in the table.
+    not entry by entry in the table, and a pixel that this would carry beyond the largest shift stays as it is: the bound holds for images.
 
     >>> Colour(0.1, space="rgb").apply(torch.zeros(1, 3, 1, 1), torch.full((1, 3, 16, 32, 32), 0.1)).flatten().tolist()[0]
     0.10000000149011612
@@ -99,6 +102,9 @@ class Colour(Threat):
         else:
             colour = cieluv.luv(unit)
             shift = cieluv.rgb(colour + look_up(p, colour)) - cieluv.rgb(colour)
+            # Near black, clipping what no screen shows can carry a colour farther than its shift: there nothing is changed.
+            moved = (cieluv.luv((unit + shift.detach()).clamp(0, 1)) - colour).abs().amax(dim=1, keepdim=True)
+            shift = torch.where(moved > per_row(self.size(x, p), moved) + _ROUNDING, torch.zeros_like(shift), shift)
         return self.bounds.clamp(x + (high - low) * shift)
 
     def project(self, x: Points, p: Tensor, radius: Tensor | None = None) -> Tensor:
