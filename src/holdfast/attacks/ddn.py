@@ -64,7 +64,8 @@ class Ddn(Rule):
             steep = threat.gradient_norm(g)
         rate = (0.01 + Cosine(0.99)(probe.step, probe.steps)) * span(probe.bounds)
         p = state.p + g * per_row(rate.to(g.dtype) / steep, g)
-        length = torch.minimum(state.length * torch.where(answer.wrong, 1 - self.gamma, 1 + self.gamma).to(g.dtype), state.most)
+        length = torch.where(answer.wrong, state.length * (1 - self.gamma), state.length * (1 + self.gamma))
+        length = torch.minimum(length, state.most)
         p = threat.into_box(x, p * per_row(length / threat.size(x, p).clamp_min(torch.finfo(g.dtype).tiny), p))
         return DdnState(p if self.levels is None else self._rounded(x, p, probe, self.levels), length, state.most)
 

@@ -61,7 +61,8 @@ class SigmaZero(Rule):
         rate = (0.1 + Cosine(0.9)(probe.step, probe.steps)).to(g.dtype) * self.rate
         move, adam = state.adam.step(slope, per_row(rate * unit, g))
         p = probe.threat.into_box(probe.batch.x, state.p - move)
-        threshold = (state.threshold + torch.where(answer.wrong, self.change, -self.change).to(g.dtype) * rate).clamp(0, 1)
+        change = self.change * rate
+        threshold = torch.where(answer.wrong, state.threshold + change, state.threshold - change).clamp(0, 1)
         return SigmaZeroState(torch.where(p.abs() < per_row(threshold * unit, p), 0.0, p), adam, threshold)
 
     def pending(self, state: Rows) -> Tensor:
