@@ -111,6 +111,8 @@ def test_ddn(seed, bounds, levels, targeted):
 
 def onto_ball(delta, epsilon, norm, clean):
     """Π of algorithm 1, inside the range; for L1 the bisection of λ in clip(soft(δ, λ)), for L0 the values that can still move most."""
+    if norm:
+        delta = delta * max(1.0, epsilon / float(torch.linalg.vector_norm(delta, norm)))
     if norm == math.inf:
         delta = delta.clamp(-epsilon, epsilon)
     if norm == 2 and float(delta.norm()) > epsilon:
@@ -172,7 +174,7 @@ def test_fmn(seed, bounds, threat, norm, targeted):
 
 
 def ead_literal(net, x, label, targeted, kappa, steps, searches, rate, initial, beta):
-    """Chen et al. 2018, equations 4 to 7 (FISTA), with the bisection and the early abort of their public code; inputs in 0..1."""
+    """Chen et al. 2018, equations 4 to 7 (FISTA), the bisection and early abort of their code, but none after success; inputs in 0..1."""
     c, lower, upper, points, least = initial, 0.0, math.inf, [], {"l1": math.inf, "en": math.inf}
 
     def judged(point):
@@ -203,7 +205,7 @@ def ead_literal(net, x, label, targeted, kappa, steps, searches, rate, initial, 
             slack = (image + i / (i + 3) * (image - last)).clamp(0, 1)
             fooled = judged(image) or fooled
             if i % math.ceil(steps / 10) == 0:
-                if loss > 0.9999 * before:
+                if loss > 0.9999 * before and not fooled:
                     break
                 before = loss
         lower, upper = (lower, min(upper, c)) if fooled else (max(lower, c), upper)

@@ -14,7 +14,7 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Probe, Rule, Threat
-from holdfast.parts.extent import farthest, span
+from holdfast.parts.extent import farthest, heading, span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import CrossEntropy
 from holdfast.parts.schedules import Cosine
@@ -56,14 +56,8 @@ class Ddn(Rule):
         assert isinstance(state, DdnState) and isinstance(probe.threat, L2)
         threat, x = probe.threat, probe.batch.x
         answer, _, g = probe.grad(state.p, CrossEntropy(self.targeted))
-        steep = threat.gradient_norm(g)
-        flat = steep < torch.finfo(g.dtype).tiny
-        if bool(flat.any(dim=0)):
-            # Where the loss is flat to the last bit, any way is as good.
-            g = torch.where(per_row(flat, g), probe.draw.normal("way", tuple(x.shape[1:]), x.dtype), g)
-            steep = threat.gradient_norm(g)
         rate = (0.01 + Cosine(0.99)(probe.step, probe.steps)) * span(probe.bounds)
-        p = state.p + g * per_row(rate.to(g.dtype) / steep, g)
+        p = state.p + heading(g, probe) * per_row(rate.to(g.dtype), g)
         length = torch.where(answer.wrong, state.length * (1 - self.gamma), state.length * (1 + self.gamma))
         length = torch.minimum(length, state.most)
         p = threat.into_box(x, p * per_row(length / threat.size(x, p).clamp_min(torch.finfo(g.dtype).tiny), p))

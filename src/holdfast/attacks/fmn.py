@@ -14,7 +14,7 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Dual, Probe, Rule, Threat
-from holdfast.parts.extent import farthest, span
+from holdfast.parts.extent import farthest, heading, span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Margin
 from holdfast.parts.schedules import Cosine
@@ -25,7 +25,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class FmnState(Rows):
-    """`p` the change that is asked next; the ball's `radius`, the `best` size that fooled so far (∞: none), the `most` there is, each `[n]`."""
+    """`p` the change that is asked next; the ball's `radius`, the `best` size that fooled (∞: none), the `most` there is, each `[n]`."""
 
     p: Tensor
     radius: Tensor
@@ -35,7 +35,9 @@ class FmnState(Rows):
 
 @dataclass(frozen=True)
 class Fmn(Rule):
-    """p ← Π_ε( p + α g/‖g‖₂ ), g the gradient of the margin;  before the first success ε = ‖p‖ + |margin| / ‖g‖_q, after it ε (1 ± γ).
+    """p ← Π_ε( p + α g/‖g‖₂ ), g the gradient of the margin, Π_ε onto the sphere.
+
+    Before the first success ε = ‖p‖ + |margin| / ‖g‖_q, after it ε (1 − γ) where fooled, ε (1 + γ) elsewhere.
 
     α falls along a cosine from `rate` to a hundredth of it (in units of the range's width), γ from `gamma` to `last`.
     In L0 ε counts values: it starts at 1 and moves by one at least.
@@ -69,8 +71,12 @@ class Fmn(Rule):
             more = torch.where(best.isfinite(), more, guess)
         radius = torch.where(answer.wrong, torch.minimum(less, best), more).clamp_min(0)
         radius = torch.minimum(radius, state.most)
-        length = self.rate * span(probe.bounds) * (0.01 + 0.99 * fall) / L2().gradient_norm(g).clamp_min(_TINY)
-        p = probe.threat.project(probe.batch.x, state.p + g * per_row(length, g), radius)
+        length = self.rate * span(probe.bounds) * (0.01 + 0.99 * fall)
+        p = state.p + heading(g, probe) * per_row(length, g)
+        if not isinstance(probe.threat, L0):
+            # On the sphere, not only in the ball: short steps would else take long to reach the boundary that the radius speaks of.
+            p = p * per_row((radius / probe.threat.size(p, p).clamp_min(_TINY)).clamp_min(1), p)
+        p = probe.threat.project(probe.batch.x, p, radius)
         return FmnState(p, radius, best, state.most)
 
     def pending(self, state: Rows) -> Tensor:
@@ -86,7 +92,7 @@ def fmn(
     gamma: float = 0.05,
     targeted: bool = False,
 ) -> Attack:
-    """Fast minimum norm: steps of fixed length up the margin, projected onto a ball that closes in on the boundary.
+    """Fast minimum norm: steps of fixed length up the margin, projected onto a sphere that closes in on the boundary.
 
     p' = Π_ε( p + α g/‖g‖₂ );  ε' = ‖p‖ + |margin|/‖g‖_q until first fooled, then (1 − γ) ε where fooled, (1 + γ) ε elsewhere.
 
@@ -95,7 +101,9 @@ def fmn(
 
     Raises ConfigError for no steps, a rate that is not positive, or γ outside (0, 1).
     Source: Pintor et al. 2021, algorithm 1 and appendix.
-    Differs from the paper: in L1 the projection is onto the ball and the range at once, in L0 it keeps what still helps inside the range.
+    Differs from the paper: a point inside the sphere is drawn out onto it (in the authors' code only in L2); in L1 the projection is onto
+    the ball and the range at once, in L0 it keeps what still helps inside the range; where the gradient is zero, a random way is taken;
+    rows start at the clean input.
 
     >>> fmn(8 / 255).keep
     'smallest'

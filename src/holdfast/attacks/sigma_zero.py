@@ -82,7 +82,7 @@ def sigma_zero(
 ) -> Attack:
     """σ-zero: the fewest changed values, by Adam on a smooth count of them and on the margin, with small values put back.
 
-    min_p max(z_y − max_{j≠y} z_j, 0) + (1/d) Σ p_i²/(p_i² + σ);  after each step p_i ← 0 where |p_i| < τ;  τ rises where fooled, else falls.
+    min_p max(z_y − max_{j≠y} z_j, 0) + (1/d) Σ p_i²/(p_i² + σ);  after each step p_i ← 0 where |p_i| < τ;  τ rises where fooled.
 
     Inputs `[n, ...]` in the model's range; Adam's rate falls along a cosine from `rate` to a tenth; τ starts at `threshold` and moves by
     `change` × the rate; all in units of the range's width.

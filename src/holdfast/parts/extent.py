@@ -1,11 +1,12 @@
-"""How large inputs and changes can be at all: the units in which attacks without a radius take their steps."""
+"""What attacks without a radius need to know: how large a change can be at all, and which way to go where nothing points anywhere."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from holdfast.core.types import Bounds, PerRow
+from holdfast.core.rows import per_row
+from holdfast.core.types import Bounds, PerRow, Probe
 from holdfast.parts.threats import Additive
 
 
@@ -25,3 +26,13 @@ def farthest(threat: Additive, x: Tensor) -> PerRow:
     """The size `[n]` of the largest change that leaves `x` `[n, ...]` valid."""
     low, high = threat.room(x, torch.zeros_like(x))
     return threat.size(x, torch.maximum(-low, high))
+
+
+def heading(g: Tensor, probe: Probe) -> Tensor:
+    """`g` `[n, ...]` at a Euclidean length of 1; a random way where it is zero to the last bit, for there any is as good."""
+    length = g.flatten(1).norm(dim=1)
+    flat = length < torch.finfo(g.dtype).tiny
+    if bool(flat.any(dim=0)):
+        g = torch.where(per_row(flat, g), probe.draw.normal("way", tuple(g.shape[1:]), g.dtype), g)
+        length = g.flatten(1).norm(dim=1)
+    return g / per_row(length, g)
