@@ -26,17 +26,19 @@ class ElasticNet(L1):
 
     def into_ball(self, x: Points, p: Tensor, r: Tensor) -> Tensor:
         """The nearest: clip( soft(p, λβ) / (1 + 2λ) ), λ ≥ 0 halved in on until it fits to the last bits."""
-        p = self.into_box(x, p)
-        fits = self.size(x, p) <= r.flatten()
-        low, high = torch.zeros_like(r), torch.full_like(r, 1.0)
-        # A λ of max|p| / β leaves nothing; doubling from 1 gets near it from any scale.
+        low, high = torch.zeros_like(r), torch.ones_like(r)
+        # Doubling from 1 finds a λ that fits, whatever the scale.
         for _ in range(60):
-            high = torch.where((self.size(x, self._shrunk(p, high)) > r.flatten()).reshape(r.shape), 2 * high, high)
+            high = torch.where(self._more(x, p, high, r), 2 * high, high)
         for _ in range(60):
             middle = (low + high) / 2
-            much = (self.size(x, self._shrunk(p, middle)) > r.flatten()).reshape(r.shape)
-            low, high = torch.where(much, middle, low), torch.where(much, high, middle)
-        return torch.where(fits.reshape(r.shape), p, self._shrunk(p, high))
+            more = self._more(x, p, middle, r)
+            low, high = torch.where(more, middle, low), torch.where(more, high, middle)
+        return self._shrunk(x, p, torch.where(self._more(x, p, torch.zeros_like(r), r), high, 0.0))
 
-    def _shrunk(self, p: Tensor, weight: Tensor) -> Tensor:
-        return p.sign() * (p.abs() - weight * self.beta).clamp_min(0) / (1 + 2 * weight)
+    def _more(self, x: Tensor, p: Tensor, weight: Tensor, r: Tensor) -> Tensor:
+        """Whether the point of this λ is still too large: `[n, 1, ...]`."""
+        return (self.size(x, self._shrunk(x, p, weight)) > r.flatten()).reshape(r.shape)
+
+    def _shrunk(self, x: Tensor, p: Tensor, weight: Tensor) -> Tensor:
+        return self.into_box(x, p.sign() * (p.abs() - weight * self.beta).clamp_min(0) / (1 + 2 * weight))
