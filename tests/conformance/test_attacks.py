@@ -34,10 +34,21 @@ SMALL: dict[str, list[Attack]] = {
         attacks.cosine(L2(0.25), steps=5, restarts=2, starts=("corner", "clean")),
         attacks.cosine(0.08, steps=4, rivals=2, restarts=2),
     ],
+    "ddn": [attacks.ddn(steps=8, length=0.2), attacks.ddn(L2(0.3), steps=6, levels=64), attacks.ddn(steps=6, targeted=True)],
     "deepfool": [attacks.deepfool(steps=6), attacks.deepfool(Linf(0.15), steps=6, classes=3), attacks.deepfool(steps=6, targeted=True)],
+    "ead": [
+        attacks.ead(steps=6, searches=2, initial=1.0),
+        attacks.ead(steps=10, searches=2, initial=0.1, rate=0.1, decision="en", targeted=True),
+    ],
     "fab": [attacks.fab(L2(0.3), steps=5, restarts=2), attacks.fab(Linf(inf), steps=5), attacks.fab(L1(0.8), steps=5)],
     "fab_targeted": [attacks.fab_targeted(0.1, steps=4, rivals=2, restarts=2), attacks.fab_targeted(steps=4, rivals=2)],
     "fgsm": [attacks.fgsm(0.1), attacks.fgsm(L2(0.3), targeted=True)],
+    "fmn": [
+        attacks.fmn(steps=6),
+        attacks.fmn(Linf(inf), steps=5, targeted=True),
+        attacks.fmn(L1(0.8), steps=5),
+        attacks.fmn(L0(inf), steps=6),
+    ],
     "mi_fgsm": [attacks.mi_fgsm(0.1, steps=5)],
     "occlusion": [
         attacks.occlusion(Occlusion(2), steps=7, stride=1, fill="black"),
@@ -55,6 +66,7 @@ SMALL: dict[str, list[Attack]] = {
         attacks.recolor(Colour(0.1, resolution=(3, 4, 4)), steps=6, rate=0.05),
         attacks.recolor(Composed((Colour(0.05, resolution=(3, 4, 4)), Flow(0.2), Linf(0.03))), steps=5, rate=0.3, targeted=True),
     ],
+    "sigma_zero": [attacks.sigma_zero(steps=12), attacks.sigma_zero(L0(3), steps=12, targeted=True)],
     "square": [attacks.square(0.1, steps=15, restarts=2), attacks.square(L2(0.4), steps=15, targeted=True, horizon=10000)],
     "stadv": [attacks.stadv(steps=6, rate=0.2), attacks.stadv(Flow(0.3), steps=6, rate=0.2, tau=0.0, targeted=True)],
 }

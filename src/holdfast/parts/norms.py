@@ -14,33 +14,38 @@ def take_largest(score: Tensor, value: Tensor, count: Tensor) -> Tensor:
 
     Ties go to the earlier place; a fraction of `count` buys none.
     """
-    rank = score.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    chosen = rank < count.floor().unsqueeze(1)
+    flat, room = score.flatten(1), count.floor().clamp(0, score[0].numel()).unsqueeze(1)
+    ordered = flat.topk(max(1, int(room.amax(dim=0))), dim=1).values
+    edge = ordered.gather(1, (room.long() - 1).clamp_min(0))
+    above, level = flat > edge, flat == edge
+    chosen = above | (level & (level.cumsum(dim=1) <= room - above.sum(dim=1, keepdim=True)))
     return value * chosen.reshape(score.shape)
 
 
 def project_l1_box(p: Tensor, low: Tensor, high: Tensor, radius: Tensor) -> Tensor:
     """The nearest q to `p` with low ≤ q ≤ high and Σ|q_i| ≤ radius; `low` ≤ 0 ≤ `high`, `radius` `[n, 1, ...]`.
 
-    The solution is clip(soft(p, λ)) with the smallest λ ≥ 0 that fits; the sum is piecewise linear in λ, and its kinks
-    (where a value leaves its bound and where it vanishes) are sorted once, so λ is exact.
+    The solution is clip(soft(p, λ)) with the smallest λ ≥ 0 that fits. The sum falls with λ along straight pieces: Newton's steps, kept
+    between a λ that is too small and one that is not, end on the exact one, and cost less than sorting the kinks.
     """
     shape = p.shape
     flat = p.flatten(1).double()
     room = torch.where(flat > 0, high.expand_as(p).flatten(1).double(), -low.expand_as(p).flatten(1).double())
     magnitude, r = flat.abs(), radius.flatten(1).double()
-    starts = (magnitude - room).clamp_min(0)
-    kinks, order = torch.cat([starts, magnitude], dim=1).sort(dim=1)
-    slopes = torch.cat([-torch.ones_like(starts), torch.ones_like(magnitude)], dim=1).gather(1, order).cumsum(dim=1)
-    widths = kinks.diff(dim=1, prepend=kinks.new_zeros(len(kinks), 1))
-    before = torch.cat([slopes.new_zeros(len(slopes), 1), slopes[:, :-1]], dim=1)
-    total = torch.minimum(magnitude, room).sum(dim=1, keepdim=True)
-    sums = total + (before * widths).cumsum(dim=1)
-    # The segment in which the sum falls to r: the last kink whose sum is still above it.
-    last = ((sums > r).sum(dim=1, keepdim=True) - 1).clamp_min(0)
-    slope = slopes.gather(1, last).clamp(max=-1)
-    threshold = kinks.gather(1, last) + (r - sums.gather(1, last)) / slope
-    threshold = torch.where(total > r, threshold, torch.zeros_like(threshold))
+    small, large = torch.zeros_like(r), magnitude.amax(dim=1, keepdim=True)
+    zero, near = torch.zeros_like(room), 1e-15 * torch.minimum(magnitude, room).sum(dim=1, keepdim=True)
+    threshold = torch.where(r > 0, small, large)
+    for _ in range(200):
+        left = magnitude - threshold
+        over = torch.clamp(left, zero, room).sum(dim=1, keepdim=True) - r
+        small, large = torch.where(over > 0, threshold, small), torch.where(over > 0, large, threshold)
+        guess = threshold + over / ((left > 0) & (left <= room)).sum(dim=1, keepdim=True)
+        guess = torch.where((guess > small) & (guess < large), guess, (small + large) / 2)
+        # A row that is there stays, whatever the others still do.
+        there = ~(over.abs() > near) | ((over <= 0) & (threshold == 0)) | (guess == small) | (guess == large)
+        if bool(there.all(dim=0)):
+            break
+        threshold = torch.where(there, threshold, guess)
     kept = torch.minimum((magnitude - threshold).clamp_min(0), room)
     return (flat.sign() * kept).to(p.dtype).reshape(shape)
 

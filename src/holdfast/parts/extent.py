@@ -1,0 +1,38 @@
+"""What attacks without a radius need to know: how large a change can be at all, and which way to go where nothing points anywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from holdfast.core.rows import per_row
+from holdfast.core.types import Bounds, PerRow, Probe
+from holdfast.parts.threats import Additive
+
+
+def span(bounds: Bounds) -> float:
+    """The width of the valid range, the widest where channels differ; 1 where it has no ends.
+
+    >>> span(Bounds((0.0, -1.0), (1.0, 2.0)))
+    3.0
+    """
+    if not bounds.finite:
+        return 1.0
+    low, high = bounds.pair(torch.zeros(1, 1))
+    return float(torch.as_tensor(high - low).flatten().amax(dim=0))
+
+
+def farthest(threat: Additive, x: Tensor) -> PerRow:
+    """The size `[n]` of the largest change that leaves `x` `[n, ...]` valid."""
+    low, high = threat.room(x, torch.zeros_like(x))
+    return threat.size(x, torch.maximum(-low, high))
+
+
+def heading(g: Tensor, probe: Probe) -> Tensor:
+    """`g` `[n, ...]` at a Euclidean length of 1; a random way where it is zero to the last bit, for there any is as good."""
+    length = g.flatten(1).norm(dim=1)
+    flat = length < torch.finfo(g.dtype).tiny
+    if bool(flat.any(dim=0)):
+        g = torch.where(per_row(flat, g), probe.draw.normal("way", tuple(g.shape[1:]), g.dtype), g)
+        length = g.flatten(1).norm(dim=1)
+    return g / per_row(length, g)
