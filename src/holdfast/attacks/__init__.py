@@ -3,10 +3,14 @@
 from holdfast.attacks.apgd import apgd, apgd_targeted
 from holdfast.attacks.bim import bim, bim_a, bim_b, least_likely
 from holdfast.attacks.carlini_wagner import carlini_wagner
+from holdfast.attacks.carlini_wagner_l0 import carlini_wagner_l0
+from holdfast.attacks.carlini_wagner_linf import carlini_wagner_linf
 from holdfast.attacks.cosine import cosine
 from holdfast.attacks.deepfool import deepfool
 from holdfast.attacks.fab import fab, fab_targeted
 from holdfast.attacks.fgsm import fgsm
+from holdfast.attacks.jsma import jsma
+from holdfast.attacks.lbfgs import lbfgs
 from holdfast.attacks.mi_fgsm import mi_fgsm
 from holdfast.attacks.pgd import pgd
 from holdfast.attacks.random_points import random_points
@@ -19,11 +23,15 @@ __all__ = [
     "bim_a",
     "bim_b",
     "carlini_wagner",
+    "carlini_wagner_l0",
+    "carlini_wagner_linf",
     "cosine",
     "deepfool",
     "fab",
     "fab_targeted",
     "fgsm",
+    "jsma",
+    "lbfgs",
     "least_likely",
     "mi_fgsm",
     "pgd",
