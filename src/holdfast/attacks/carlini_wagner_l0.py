@@ -95,14 +95,22 @@ class CarliniWagnerL0(Rule):
         count = changed.sum(dim=1)
         cut = sure + (self.drop * count).long().clamp_min(1)
         none = torch.zeros_like(state.tick)
-        return CarliniWagnerL0State(state.w, Adam.fresh(state.w), none, state.c, rank, cut, sure, state.w, state.c, state.over | (count <= 1))
+        return CarliniWagnerL0State(
+            state.w, Adam.fresh(state.w), none, state.c, rank, cut, sure, state.w, state.c, state.over | (count <= 1)
+        )
 
     def _fewer(self, state: CarliniWagnerL0State, failed: Tensor) -> CarliniWagnerL0State:
         """Every row as it begins after a failure: with half of the places back that left last."""
         less = torch.where(state.sure < 0, 0, (state.cut - state.sure) // 2)
         over = state.over | (less < 1)
         return replace(
-            state, w=state.good, adam=Adam.fresh(state.good), tick=torch.zeros_like(state.tick), c=state.least, cut=state.sure + less, over=over
+            state,
+            w=state.good,
+            adam=Adam.fresh(state.good),
+            tick=torch.zeros_like(state.tick),
+            c=state.least,
+            cut=state.sure + less,
+            over=over,
         )
 
     def _places(self, t: Tensor, probe: Probe) -> Tensor:

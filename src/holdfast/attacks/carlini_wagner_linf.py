@@ -23,6 +23,7 @@ from holdfast.parts.threats import Linf
 # Inputs at an end of the range are let in by a 2000th of it: from nearer, hundreds of steps would lead nowhere.
 _EDGE = 0.999
 
+
 @dataclass(frozen=True)
 class CarliniWagnerLinfState(Rows):
     """`w` the unbounded variable with its `adam`, `tick` steps at the weight `c`; `tau` the bound."""

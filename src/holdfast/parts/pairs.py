@@ -20,7 +20,7 @@ def best_pair(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     >>> u, v = torch.tensor([[3.0, -1.0, 2.0]]), torch.tensor([[-1.0, 5.0, 2.0]])
     >>> [int(part) for part in best_pair(u, v)]
-    [1, 2, 7]
+    [0, 1, 8]
     """
     order = u.argsort(dim=1, descending=True, stable=True)
     u, v = u.gather(1, order), v.gather(1, order)
