@@ -21,12 +21,12 @@ import torchattacks
 from art.attacks.evasion import SaliencyMapMethod
 from art.estimators.classification import PyTorchClassifier
 from common import Sheet, arguments, clock, predict
-from reference import NETS, Net
 from torch import Tensor, nn
 
 from holdfast import attacks, engine
 from holdfast.attacks.jsma import Direction
 from holdfast.engine import Pieces, Samples, Setting
+from reference import NETS, Net
 
 CASES = ("mnist_lenet5_clean", "gtsrb_strided_linf", "cifar10_resnet20")
 GAMMA = 0.1

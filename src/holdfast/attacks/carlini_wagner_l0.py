@@ -28,7 +28,8 @@ _EDGE, _NOTHING = 0.999, 1e-3
 @dataclass(frozen=True)
 class CarliniWagnerL0State(Rows):
     """`w` the unbounded variable with its `adam`, `tick` steps at the weight `c`; the places in the order in which they are given up
-    (`rank` `[n, places]`, the `cut` first are); where the last set that fooled began: its `cut`, `w` and `c` are in `sure`, `good`, `least`."""
+    (`rank` `[n, places]`, the `cut` first are); the last success: how many places it left alone, its `w` and its `c`, are in `sure`,
+    `good` and `least`; `over`: no smaller set is left to try."""
 
     w: Tensor
     adam: Adam
@@ -156,8 +157,8 @@ def carlini_wagner_l0(
     """
     if not 0 < drop < 1 or not factor > 1 or not rate > 0 or not 0 < initial < largest or confidence < 0 or rounds < 1:
         raise ConfigError(
-            f"carlini_wagner_l0(rounds={rounds}, rate={rate}, drop={drop}, confidence={confidence}, initial={initial}, largest={largest}, "
-            f"factor={factor}): expected rounds and a rate above 0, a drop in (0, 1), confidence ≥ 0, 0 < initial < largest, a factor above 1"
+            f"carlini_wagner_l0(rounds={rounds}, rate={rate}, drop={drop}, confidence={confidence}, initial={initial}, "
+            f"largest={largest}, factor={factor}): expected rounds and a rate above 0, a drop in (0, 1), confidence ≥ 0, 0 < initial < largest, a factor above 1"
         )
     rule = CarliniWagnerL0(confidence, targeted, steps, rate, drop, initial, largest, factor)
     return Attack(goal(targeted, confidence), threat, rule, Stop(rounds * steps, early=False), keep="smallest")

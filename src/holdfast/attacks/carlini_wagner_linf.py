@@ -99,7 +99,7 @@ def carlini_wagner_linf(
     factor: float = 2.0,
     targeted: bool = False,
 ) -> Attack:
-    """Carlini–Wagner L∞: fools within a bound τ by penalising what exceeds it, then within a smaller bound, for as long as that can be done.
+    """Carlini–Wagner L∞: fools within a bound τ by penalising what exceeds it, then within a smaller bound, while that can be done.
 
     min_w c · max( max_{j≠t} z_j − z_t + κ, 0 ) + Σ_i max( |δ_i| − τ, 0 ),  x + δ = ½(tanh w + 1);  τ ← `decay` · min(τ, max_i |δ_i|).
 
@@ -117,8 +117,8 @@ def carlini_wagner_linf(
     """
     if not 0 < decay < 1 or not factor > 1 or not rate > 0 or not 0 < initial < largest or confidence < 0:
         raise ConfigError(
-            f"carlini_wagner_linf(rate={rate}, decay={decay}, confidence={confidence}, initial={initial}, largest={largest}, factor={factor}): "
-            f"expected a positive rate, a decay in (0, 1), confidence ≥ 0, 0 < initial < largest and a factor above 1"
+            f"carlini_wagner_linf(rate={rate}, decay={decay}, confidence={confidence}, initial={initial}, "
+            f"largest={largest}, factor={factor}): expected a positive rate, a decay in (0, 1), confidence ≥ 0, 0 < initial < largest and a factor above 1"
         )
     rounds = math.ceil(math.log(256) / -math.log(decay)) + math.ceil(math.log(largest / initial) / math.log(factor))
     rule = CarliniWagnerLinf(confidence, targeted, steps, rate, decay, initial, largest, factor)

@@ -37,7 +37,7 @@ class Memory(Rows):
         return type(self)(*pushed)
 
     def solve(self, g: Tensor, free: Tensor, weight: Tensor) -> Tensor:
-        """H g among the `free` values, H the approximate inverse Hessian (Nocedal & Wright 2006, algorithm 7.4); 1/w while nothing is known.
+        """H g among the `free` values, H the approximate inverse Hessian (Nocedal & Wright 2006, algorithm 7.4); 1/w at first.
 
         `g` `[n, ...]` is 0 where not free; a pair along which the gradient did not grow is passed over.
         """
