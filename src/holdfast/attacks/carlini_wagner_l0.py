@@ -158,7 +158,8 @@ def carlini_wagner_l0(
     if not 0 < drop < 1 or not factor > 1 or not rate > 0 or not 0 < initial < largest or confidence < 0 or rounds < 1:
         raise ConfigError(
             f"carlini_wagner_l0(rounds={rounds}, rate={rate}, drop={drop}, confidence={confidence}, initial={initial}, "
-            f"largest={largest}, factor={factor}): expected rounds and a rate above 0, a drop in (0, 1), confidence ≥ 0, 0 < initial < largest, a factor above 1"
+            f"largest={largest}, factor={factor}): "
+            f"expected rounds and a rate above 0, a drop in (0, 1), confidence ≥ 0, 0 < initial < largest, a factor above 1"
         )
     rule = CarliniWagnerL0(confidence, targeted, steps, rate, drop, initial, largest, factor)
     return Attack(goal(targeted, confidence), threat, rule, Stop(rounds * steps, early=False), keep="smallest")

@@ -118,7 +118,8 @@ def carlini_wagner_linf(
     if not 0 < decay < 1 or not factor > 1 or not rate > 0 or not 0 < initial < largest or confidence < 0:
         raise ConfigError(
             f"carlini_wagner_linf(rate={rate}, decay={decay}, confidence={confidence}, initial={initial}, "
-            f"largest={largest}, factor={factor}): expected a positive rate, a decay in (0, 1), confidence ≥ 0, 0 < initial < largest and a factor above 1"
+            f"largest={largest}, factor={factor}): "
+            f"expected a positive rate, a decay in (0, 1), confidence ≥ 0, 0 < initial < largest and a factor above 1"
         )
     rounds = math.ceil(math.log(256) / -math.log(decay)) + math.ceil(math.log(largest / initial) / math.log(factor))
     rule = CarliniWagnerLinf(confidence, targeted, steps, rate, decay, initial, largest, factor)
