@@ -43,8 +43,8 @@ GLOBAL_RANDOM = {
 REDUCTIONS = {"sum", "mean", "max", "min", "amax", "amin", "norm", "argmax", "argmin", "any", "all", "prod", "std", "var", "median"}
 SURFACE = {
     "L0", "L1", "L2", "Linf", "Attack", "Budget", "Classifier", "Dataset", "Result", "attack", "attacks", "evaluate", "exact",
-    "load_data", "merge", "models", "spectra", "synthesis", "views", "HoldfastError", "ConfigError", "InputError", "ModelError", "StoreError",
-    "__version__",
+    "load_data", "merge", "models", "spectra", "synthesis", "views", "HoldfastError", "ConfigError", "InputError", "ModelError",
+    "StoreError", "__version__",
 }  # fmt: skip
 HOST = {"item", "cpu", "tolist", "numpy"}
 # torch rounds these otherwise in vector than in scalar code, so a row's last bits would depend on its place in the batch.

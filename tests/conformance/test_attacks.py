@@ -29,6 +29,14 @@ SMALL: dict[str, list[Attack]] = {
     "bim_a": [attacks.bim_a(0.1, steps=5)],
     "bim_b": [attacks.bim_b(0.12, steps=5)],
     "carlini_wagner": [attacks.carlini_wagner(steps=10, searches=2, rate=0.1, initial=0.1)],
+    "carlini_wagner_l0": [
+        attacks.carlini_wagner_l0(steps=5, rounds=5, rate=0.3),
+        attacks.carlini_wagner_l0(L0(3), steps=5, rounds=4, rate=0.3, targeted=True),
+    ],
+    "carlini_wagner_linf": [
+        attacks.carlini_wagner_linf(steps=5, factor=10, decay=0.6),
+        attacks.carlini_wagner_linf(Linf(0.15), steps=5, factor=10, decay=0.6, targeted=True),
+    ],
     "cosine": [
         attacks.cosine(0.08, steps=5, restarts=4, starts=("diversified", "corner", "uniform")),
         attacks.cosine(L2(0.25), steps=5, restarts=2, starts=("corner", "clean")),
@@ -49,6 +57,12 @@ SMALL: dict[str, list[Attack]] = {
         attacks.fmn(L1(0.8), steps=5),
         attacks.fmn(L0(inf), steps=6),
     ],
+    "jsma": [
+        attacks.jsma(theta=0.4, gamma=0.5, direction="both"),
+        attacks.jsma(L0(3), theta=0.3, gamma=1.0, pairs=False),
+        attacks.jsma(theta=0.5, gamma=0.5, targeted=True),
+    ],
+    "lbfgs": [attacks.lbfgs(steps=6, searches=3), attacks.lbfgs(L2(0.3), steps=6, searches=3, targeted=True)],
     "mi_fgsm": [attacks.mi_fgsm(0.1, steps=5)],
     "occlusion": [
         attacks.occlusion(Occlusion(2), steps=7, stride=1, fill="black"),

@@ -15,11 +15,10 @@ from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Probe, Rule, Threat
 from holdfast.parts.adam import Adam
+from holdfast.parts.box import TanhBox
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
 from holdfast.parts.threats import L2
-
-_EDGE = 0.999999
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,7 @@ class CarliniWagnerL2(Rule):
     State: ClassVar[type[Rows]] = CarliniWagnerState
 
     def init(self, probe: Probe) -> CarliniWagnerState:
-        if not probe.bounds.finite:
-            raise ConfigError(f"carlini_wagner moves within a finite range, not {probe.bounds}: give Classifier(bounds=(low, high))")
-        w, per = self._origin(probe), probe.batch.radius
+        w, per = TanhBox.of(probe.bounds, "carlini_wagner").inverse(probe.batch.x), probe.batch.radius
         none = torch.zeros_like(probe.step)
         infinite = torch.full_like(per, torch.inf)
         c = torch.full_like(per, self.initial)
@@ -62,12 +59,10 @@ class CarliniWagnerL2(Rule):
 
     def step(self, state: Rows, probe: Probe) -> CarliniWagnerState:
         assert isinstance(state, CarliniWagnerState)
-        low, high = probe.bounds.pair(state.w)
-        half, squash, x = (high - low) / 2, state.w.tanh(), probe.batch.x
-        p = low + half * (squash + 1) - x
+        p, slant = TanhBox(probe.bounds).change(state.w, probe.batch.x)
         answer, gain, g = probe.grad(p, Hinge(self.targeted, self.confidence))
         loss = p.square().flatten(1).sum(dim=1) + state.c * (self.confidence - gain)
-        slope = (2 * p - per_row(state.c, g) * g) * half * (1 - squash.square())
+        slope = (2 * p - per_row(state.c, g) * g) * slant
 
         move, adam = state.adam.step(slope, self.rate)
         tick = adam.time
@@ -87,18 +82,10 @@ class CarliniWagnerL2(Rule):
         searches = state.searches + 1
         # The last search of a row that never fooled the model is at a weight so large that only fooling counts.
         c = torch.where((searches == self.searches - 1) & upper.isinf(), torch.full_like(middle, 1e10), middle)
-        origin = self._origin(probe)
+        origin = TanhBox(probe.bounds).inverse(probe.batch.x)
         return CarliniWagnerState(
             origin, Adam.fresh(origin), c, lower, upper, searches, torch.zeros_like(state.fooled), torch.full_like(state.last, torch.inf)
         )
-
-    def _origin(self, probe: Probe) -> Tensor:
-        """The unbounded variable of the clean input, kept off the infinite ends."""
-        low, high = probe.bounds.pair(probe.batch.x)
-        unit = (probe.batch.x - low) / (high - low) * 2 - 1
-        unit = unit * _EDGE
-        # The inverse of tanh, from logarithms: `atanh` and powers round by a row's place in the batch.
-        return (unit.log1p() - (-unit).log1p()) / 2
 
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, CarliniWagnerState)
