@@ -6,13 +6,14 @@ from typing import Any
 
 from holdfast.attacks.short import ENTRIES, THREATS
 from holdfast.core.errors import ConfigError
-from holdfast.core.types import Threat
+from holdfast.core.types import Access, Threat
 from holdfast.evaluation import SUITES
 from holdfast.evaluation.checks import CHECKS
 from holdfast.evaluation.suites import suite_entries
 from holdfast.models.nets import NETS
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import L2, Linf
+from holdfast.training.shared import SHARED
 
 Row = dict[str, Any]
 
@@ -22,9 +23,9 @@ def _first(doc: str | None) -> str:
 
 
 def attacks() -> list[Row]:
-    """The attacks: name, kind, what they must be able to ask, the norms they know, paper, one sentence."""
+    """The attacks, on single rows and shared: name, kind, what they must be able to ask, the norms they know, paper, one sentence."""
     rows = []
-    for name, entry in sorted(ENTRIES.items()):
+    for name, entry in ENTRIES.items():
         threat: Threat = Linf(0.1) if "linf" in entry.threats else L2(0.1)
         made = entry.make(threat)
         rows.append(
@@ -33,7 +34,14 @@ def attacks() -> list[Row]:
                 "minimum_norm": entry.minimum_norm, "paper": entry.paper, "summary": _first(entry.make.__doc__),
             }
         )  # fmt: skip
-    return rows
+    rows += [
+        {
+            "name": name, "kind": one.kind, "access": Access.GRADIENT.name.lower(), "threats": list(one.threats), "minimum_norm": False,
+            "paper": one.paper, "summary": _first(one.make.__doc__),
+        }
+        for name, one in SHARED.items()
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: row["name"])
 
 
 def suites() -> list[Row]:

@@ -105,6 +105,9 @@ def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from holdfast import attacks
+    from holdfast.training.shared import SHARED
 
     _, out, _ = call(monkeypatch, capsys, "list", "--json")
-    assert [row["name"] for row in json.loads(out)] == sorted(attacks.__all__)
+    rows = json.loads(out)
+    assert [row["name"] for row in rows] == sorted([*attacks.__all__, *SHARED])
+    assert {row["name"] for row in rows if row["kind"] == "shared"} == set(SHARED)
