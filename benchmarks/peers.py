@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -102,3 +103,18 @@ def deepfool(net: nn.Module, shape: tuple[int, ...], steps: int = 50) -> dict[st
         "foolbox": _foolbox(net, foolbox.attacks.L2DeepFoolAttack(steps=steps, candidates=10, overshoot=0.02)),
         "ART": _art(net, shape, lambda it: evasion.DeepFool(it, max_iter=steps, epsilon=0.02, nb_grads=10, verbose=False)),
     }
+
+
+def universal(net: nn.Module, x: Tensor, epsilon: float, passes: int) -> Tensor:
+    """ART's universal perturbation within L∞ `epsilon`, fitted to `x`; DeepFool inside, one image after the other."""
+    estimator = PyTorchClassifier(
+        net.eval(), nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    inner = {"max_iter": 10, "nb_grads": 10, "epsilon": 0.02, "batch_size": 1, "verbose": False}
+    # It draws the order of the images from Python's own generator.
+    random.seed(0)
+    attack = evasion.UniversalPerturbation(
+        estimator, "deepfool", inner, delta=0.0, max_iter=passes, eps=epsilon, norm=np.inf, batch_size=1, verbose=False
+    )
+    attack.generate(x.numpy())
+    return torch.from_numpy(attack.noise[0])

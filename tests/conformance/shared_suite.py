@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-
 from holdfast.models import Classifier
 from holdfast.training.shared import Fitted, Shared, fit
 

@@ -23,12 +23,12 @@ def rp2(
     target: int | None = None,
     mask: Mask | str = "bars",
     threat: Threat = L2(math.inf),
-    weight: float = 0.02,
+    weight: float = 0.5,
     power: int = 2,
     palette: tuple[Colour, ...] = (),
     printable: float = 0.01,
-    passes: int = 300,
-    rate: float = 0.02,
+    passes: int = 60,
+    rate: float = 0.04,
     batch: int = 64,
     draws: int = 4,
     views: tuple[View, ...] = PHOTOGRAPHED,
@@ -37,9 +37,10 @@ def rp2(
 
     argmin_δ λ ‖M δ‖_p + μ NPS(M δ) + E_{x ∈ X^V} J(f(view(x + M δ)), t);  untargeted −J(f(·), own class).
 
-    Inputs `[n, c, h, w]` (of `[n, ...]` only images): photographs of one object that fills them alike; `mask` `bars`, `disc`, `square` or a
-    picture file; λ = `weight`, p = `power`; `threat`, where given, is a ball that δ is kept in besides; μ = `printable`, where a `palette` of printable colours is given; each photograph is seen
-    `draws` times a step, through all of `views` (anything `view(x, draw) -> x` that has a gradient).
+    Inputs `[n, c, h, w]` (of `[n, ...]` only images): photographs of one object that fills them alike; `mask` `bars`, `disc`, `square`
+    or a picture file; `threat`, where given, a ball that δ is kept in besides; λ = `weight`, p = `power`; μ = `printable`, where a
+    `palette` of printable colours is given; each photograph is seen `draws` times a step, through all of `views` (anything
+    `view(x, draw) -> x` that has a gradient).
 
     Raises ConfigError for a mask, palette or weight that makes no sense, or inputs that are no images.
     Source: Eykholt et al. 2018, equations 2 and 3; NPS Sharif et al. 2016, equation 5.
