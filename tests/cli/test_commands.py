@@ -95,6 +95,18 @@ def test_attack_takes_the_short_form(place: Path, monkeypatch: pytest.MonkeyPatc
     assert code == 0 and found["threat"]["radius"] is None and found["attacks"][0]["median_size"] > 0
 
 
+def test_attack_fits_one_perturbation_for_all(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("attack", "universal_gradient(0.2, passes=2)", *BASE[1:7], "--out", "one", "--json")
+    code, out, _ = call(monkeypatch, capsys, *words)
+    told = json.loads(out)
+    assert code == 0 and told["attack"] == "universal_gradient(0.2, passes=2)" and told["asked"] == 6 and told["size"] <= 0.2 + 1e-6
+    with np.load(place / "one" / "perturbation.npz") as stored:
+        assert stored["perturbation"].shape == (1, 4, 4) and len(stored["history"]) == told["passes"] == 2
+    assert (place / "one" / "perturbation.png").exists()
+    code, _, err = call(monkeypatch, capsys, "attack", "patch(size=3)", *BASE[1:7], "--out", "two")
+    assert code == 2 and "no parameter 'size'" in err
+
+
 @pytest.mark.parametrize("kind", ["attacks", "suites", "threats", "objectives", "models", "checks"])
 def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(monkeypatch, capsys, "list", kind, "--json")

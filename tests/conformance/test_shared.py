@@ -27,7 +27,7 @@ SMALL: dict[str, list[Shared]] = {
         rp2(1, mask="disc", weight=0.01, passes=3, rate=0.2, draws=2),
         rp2(threat=L2(0.5), mask="square", power=1, palette=((0.0, 0.0), (1.0, 1.0)), passes=2, rate=0.2, draws=1),
     ],
-    "universal": [universal(0.15, passes=2, steps=4), universal(L2(0.5), passes=2, until=0.3, together=1, target=1)],
+    "universal": [universal(0.15, passes=2, steps=4), universal(L2(0.5), passes=2, until=0.3, together=1, target=4)],
     "universal_gradient": [universal_gradient(0.15, passes=3, batch=5), universal_gradient(L2(0.5), passes=2, target=2, batch=5)],
 }
 METHODS = [method for methods in SMALL.values() for method in methods]

@@ -38,7 +38,8 @@ def rp2(
     argmin_δ λ ‖M δ‖_p + μ NPS(M δ) + E_{x ∈ X^V} J(f(view(x + M δ)), t);  untargeted −J(f(·), own class).
 
     Inputs `[n, c, h, w]` (of `[n, ...]` only images): photographs of one object that fills them alike; `mask` `bars`, `disc`, `square`
-    or a picture file; `threat`, where given, a ball that δ is kept in besides; λ = `weight`, p = `power`; μ = `printable`, where a
+    or a picture file; a `threat` of finite radius keeps δ in that ball, by
+    steepest steps of `rate` times its radius in place of Adam's; λ = `weight`, p = `power`; μ = `printable`, where a
     `palette` of printable colours is given; each photograph is seen `draws` times a step, through all of `views` (anything
     `view(x, draw) -> x` that has a gradient).
 
@@ -55,4 +56,4 @@ def rp2(
     if palette:
         penalties += (NonPrintability(printable, palette),)
     scene = Scene(goal(targeted), Added(threat, mask_of(mask)), views, draws)
-    return Shared(scene, Climb(CrossEntropy(targeted), rate, penalties=penalties), passes, batch, None, target, "last")
+    return Shared(scene, Climb(CrossEntropy(targeted), rate, math.isfinite(threat.radius), penalties), passes, batch, None, target, "last")
