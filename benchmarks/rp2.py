@@ -1,8 +1,9 @@
 """Claim: stickers fitted by RP2 to ten photographs of stop signs turn ten others into any wanted sign, under views never fitted to.
 
 A net of 43 traffic signs (three convolutions and a linear layer, trained here in a minute on a quiet core) must know 18 of 20
-photographs. Two sticker bars, of an L2 length of 5.1 at most, are fitted to every second photograph for each of the 42 other classes; each is put on the other ten, shown
-ten times through views drawn anew. Success: the view is taken for the target; dissimilarity: the mean of ‖x − x'‖/‖x'‖ before any view.
+photographs. Two sticker bars, of an L2 length of 5.1 at most, are fitted to every second photograph for each of the 42 other classes;
+each is put on the other ten, shown ten times through views drawn anew. Success: the view is taken for the target; dissimilarity: the
+mean of ‖x − x'‖/‖x'‖ before any view.
 Bar: average success over the classes at least 49 %, the highest at least 85 %, mean dissimilarity at most 0.22.
 Command: scripts/bench rp2 [-- --targets 1,17,30]
 Runs on: cpu

@@ -38,15 +38,14 @@ def rp2(
     argmin_δ λ ‖M δ‖_p + μ NPS(M δ) + E_{x ∈ X^V} J(f(view(x + M δ)), t);  untargeted −J(f(·), own class).
 
     Inputs `[n, c, h, w]` (of `[n, ...]` only images): photographs of one object that fills them alike; `mask` `bars`, `disc`, `square`
-    or a picture file; a `threat` of finite radius keeps δ in that ball, by
-    steepest steps of `rate` times its radius in place of Adam's; λ = `weight`, p = `power`; μ = `printable`, where a
-    `palette` of printable colours is given; each photograph is seen `draws` times a step, through all of `views` (anything
-    `view(x, draw) -> x` that has a gradient).
+    or a picture file; λ = `weight`, p = `power`; μ = `printable`, where a `palette` of printable colours is given; each photograph is
+    seen `draws` times a step, through all of `views` (anything `view(x, draw) -> x` that has a gradient). A `threat` of finite radius
+    keeps δ in that ball; it then climbs by steepest steps of `rate` times the radius in place of Adam's.
 
     Raises ConfigError for a mask, palette or weight that makes no sense, or inputs that are no images.
     Source: Eykholt et al. 2018, equations 2 and 3; NPS Sharif et al. 2016, equation 5.
     Differs from the paper: the views are drawn, each step anew, beside the photographs; they move sticker and object together, as the
-    photographs are aligned, where the paper moves δ alone (T_i) onto objects that are not.
+    photographs are aligned, where the paper moves δ alone (T_i) onto objects that are not; a hard radius can take the place of λ.
 
     >>> rp2(3, weight=0.1).target
     3
