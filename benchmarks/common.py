@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from holdfast import Classifier
 from holdfast.models import load_net
@@ -74,6 +76,28 @@ def cifar10(n: int) -> tuple[Tensor, Tensor]:
     with np.load(DATA / "cifar10" / "cifar10_test_2k.npz") as file:
         x = torch.from_numpy(file["x"][:n]).permute(0, 3, 1, 2).contiguous()
         return x, torch.from_numpy(file["y"][:n]).long()
+
+
+def training_images(name: str, n: int) -> Tensor:
+    """The first `n` training images of a case's data, floats `[n, c, h, w]`."""
+    if name.startswith("mnist"):
+        with np.load(DATA / "mnist" / "mnist.npz") as file:
+            return torch.from_numpy(file["x_train"][:n]).unsqueeze(1).float() / 255
+    strips = [Image.open(DATA / "cifar10" / f"train_{i:02d}.webp").convert("RGB") for i in range(-(-n // 500))]
+    pixels = np.concatenate([np.asarray(strip).reshape(-1, 32, 32, 3) for strip in strips])[:n]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def signs(split: str) -> tuple[Tensor, Tensor]:
+    """Traffic signs of 43 classes (`train` or `test`), floats `[n, 3, 32, 32]`, and labels; class 14 is stop."""
+    with np.load(DATA / "gtsrb" / "gtsrb32.npz") as file:
+        return torch.from_numpy(file[f"x_{split}"]).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(file[f"y_{split}"]).long()
+
+
+def stop_photographs(side: int) -> Tensor:
+    """Twenty photographs of stop signs, averaged down to `side`: floats `[20, 3, side, side]`."""
+    with np.load(DATA / "stop_signs" / "stop_photos_256.npz") as file:
+        return interpolate(torch.from_numpy(file["x"]).permute(0, 3, 1, 2).float() / 255, (side, side), mode="area")
 
 
 @torch.no_grad()

@@ -15,6 +15,14 @@ def strided(channels: int, classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 256), nn.ReLU(), nn.Linear(256, classes))
 
 
+def signs_net() -> nn.Module:
+    """Four layers for traffic signs `[n, 3, 32, 32]`: three convolutions with stride 2 and batch norm, a linear one."""
+    layers: list[nn.Module] = []
+    for inside, outside, side in ((3, 32, 5), (32, 64, 3), (64, 128, 3)):
+        layers += [nn.Conv2d(inside, outside, side, stride=2, padding=side // 2), nn.BatchNorm2d(outside), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 43))
+
+
 def halved_preact() -> nn.Module:
     """A PreAct-ResNet-18 of width 24 whose stem halves the map: a quarter of the work, for processors."""
     net = preact_resnet18(width=24)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -225,3 +226,18 @@ def jsma(net: nn.Module, shape: tuple[int, ...], theta: float, gamma: float) -> 
         "torchattacks": _torchattacks(torchattacks.JSMA(net, theta, gamma)),
         "ART": lambda x, y, batch: art(x, (y + 1) % 10, batch),
     }
+
+
+def universal(net: nn.Module, x: Tensor, epsilon: float, passes: int) -> Tensor:
+    """ART's universal perturbation within L∞ `epsilon`, fitted to `x`; DeepFool inside, one image after the other."""
+    estimator = PyTorchClassifier(
+        net.eval(), nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    inner = {"max_iter": 10, "nb_grads": 10, "epsilon": 0.02, "batch_size": 1, "verbose": False}
+    # It draws the order of the images from Python's own generator.
+    random.seed(0)
+    attack = evasion.UniversalPerturbation(
+        estimator, "deepfool", inner, delta=0.0, max_iter=passes, eps=epsilon, norm=np.inf, batch_size=1, verbose=False
+    )
+    attack.generate(x.numpy())
+    return torch.from_numpy(attack.noise[0])

@@ -14,6 +14,7 @@ from holdfast.models.nets import NETS
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import Linf
 from holdfast.parts.views import VIEWS
+from holdfast.training.shared import SHARED
 
 Row = dict[str, Any]
 
@@ -38,7 +39,7 @@ def attacks() -> list[Row]:
             "name": method.name, "kind": method.kind, "access": method.access.name.lower(), "threats": list(method.threats),
             "minimum_norm": method.minimum_norm, "paper": method.paper, "summary": _first(method.make.__doc__),
         }
-        for method in (*exact.METHODS, *synthesis.METHODS)
+        for method in (*exact.METHODS, *synthesis.METHODS, *SHARED.values())
     ]  # fmt: skip
     return sorted([*rows, *others], key=lambda row: str(row["name"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,14 @@ from rich.table import Table
 from holdfast import catalogue
 from holdfast.attacks.short import parse, parse_threat
 from holdfast.core.errors import ConfigError, HoldfastError
-from holdfast.data import load_data
+from holdfast.data import Dataset, load_data
 from holdfast.demo import demo_classifier
 from holdfast.evaluation import CURVE, Budget, Result, evaluate
 from holdfast.evaluation import merge as merge_runs
 from holdfast.models import Classifier, load_net, load_views
 from holdfast.progress import Interrupt, Show
 from holdfast.report import Exported, export, html_report, json_report, spectra_report, terminal
+from holdfast.training.shared import SHARED, Shared, fit, judge, keep, parse_shared
 from holdfast.version import __version__
 
 app = typer.Typer(
@@ -145,10 +147,14 @@ def attack(
     pictures: Annotated[int, typer.Option(min=0, help="Write a PNG of at most so many broken samples.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Make adversarial examples with one attack: adversarial.npz, pictures, records; a killed run goes on when called again."""
-    made = parse(spec, parse_threat(threat) if threat else None)
+    """Make adversarial examples with one attack, or one perturbation for all: npz, pictures, records; a killed run goes on when called again."""
+    given = parse_threat(threat) if threat else None
+    one = parse_shared(spec, given) if spec.partition("(")[0].strip() in SHARED else None
     net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
+    if one is not None:
+        return _fit(one, net, dataset, out, seed, as_json)
+    made = parse(spec, given)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
             net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, replica=replica, watch=show, halt=interrupt
@@ -216,6 +222,27 @@ def list_command(
     for row in rows:
         table.add_row(*(", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in row.values()))
     console.print(table)
+
+
+def _fit(method: Shared, net: Classifier, data: Dataset, out: Path, seed: int, as_json: bool) -> None:
+    """Fit one perturbation to every other sample, judge it on the rest, store it."""
+    if len(data) < 2:
+        raise ConfigError(f"{method.name} is fitted to every other sample and judged on the rest: {len(data)} are too few, raise --limit")
+    out.mkdir(parents=True, exist_ok=True)
+    with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        said = lambda passed, rate: show.say(f"pass {passed}: {rate:.1%} fooled")  # noqa: E731
+        fitted = fit(method, net, data.x[::2], seed, data.ids[::2], out / "fit.snapshot", interrupt, said)
+    if not fitted.complete:
+        typer.echo(f"stopped; run the same command again to go on from {out}", err=True)
+        raise typer.Exit(130)
+    judged = asdict(judge(fitted, net, data.x[1::2], data.y[1::2], seed))
+    costs = {"forwards": fitted.forwards, "backwards": fitted.backwards, "passes": len(fitted.history)}
+    summary = {"attack": str(method), "size": fitted.size, **judged, **costs, "perturbation": str(keep(fitted, out))}
+    if as_json:
+        print(json.dumps(summary))
+        return
+    for name, value in summary.items():
+        console.print(f"{name.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}", soft_wrap=True, highlight=False)
 
 
 def _classifier(

@@ -126,6 +126,18 @@ def test_spectra_of_a_run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert code == 2 and said in err and len(err.strip().splitlines()) == 1
 
 
+def test_attack_fits_one_perturbation_for_all(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("attack", "universal_gradient(0.2, passes=2)", *BASE[1:7], "--out", "one", "--json")
+    code, out, _ = call(monkeypatch, capsys, *words)
+    told = json.loads(out)
+    assert code == 0 and told["attack"] == "universal_gradient(0.2, passes=2)" and told["asked"] == 6 and told["size"] <= 0.2 + 1e-6
+    with np.load(place / "one" / "perturbation.npz") as stored:
+        assert stored["perturbation"].shape == (1, 4, 4) and len(stored["history"]) == told["passes"] == 2
+    assert (place / "one" / "perturbation.png").exists()
+    code, _, err = call(monkeypatch, capsys, "attack", "patch(size=3)", *BASE[1:7], "--out", "two")
+    assert code == 2 and "no parameter 'size'" in err
+
+
 @pytest.mark.parametrize("kind", ["attacks", "suites", "threats", "objectives", "models", "checks"])
 def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(monkeypatch, capsys, "list", kind, "--json")
@@ -136,9 +148,10 @@ def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from holdfast import attacks, exact, synthesis
+    from holdfast.training.shared import SHARED
 
     _, out, _ = call(monkeypatch, capsys, "list", "--json")
     kinds = {row["name"]: row["kind"] for row in json.loads(out)}
-    others = {method.name: method.kind for method in (*exact.METHODS, *synthesis.METHODS)}
+    others = {method.name: method.kind for method in (*exact.METHODS, *synthesis.METHODS, *SHARED.values())}
     assert list(kinds) == sorted([*attacks.__all__, *others])
     assert kinds == dict.fromkeys(attacks.__all__, "row") | others

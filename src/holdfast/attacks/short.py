@@ -48,17 +48,11 @@ def attack(
 
         @functools.wraps(make)
         def made(*args: P.args, **kwargs: P.kwargs) -> Attack:
-            bound = signature.bind(*args, **kwargs)
-            words = []
-            for name, value in bound.arguments.items():
-                default = signature.parameters[name].default
-                if value == default and default is not inspect.Parameter.empty:
-                    continue
-                words.append(_show(value) if name == "threat" else f"{name}={_show(value)}")
-            _fit(make.__name__, bound.arguments.get("threat"), threats)
+            words = shown(signature.bind(*args, **kwargs))
+            _fit(make.__name__, signature.bind(*args, **kwargs).arguments.get("threat"), threats)
             attack = make(*args, **kwargs)
             _fit(make.__name__, attack.threat, threats)
-            return replace(attack, call=f"{make.__name__}({', '.join(words)})")
+            return replace(attack, call=f"{make.__name__}({words})")
 
         ENTRIES[make.__name__] = Entry(make.__name__, made, threats, paper, minimum_norm)
         return made
@@ -71,6 +65,16 @@ def _fit(name: str, threat: object, threats: tuple[str, ...]) -> None:
     norm = type(threat).__name__.lower()
     if norm in (*THREATS, "composed") and norm not in threats:
         raise ConfigError(f"{name} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
+
+
+def shown(bound: inspect.BoundArguments) -> str:
+    """The arguments of a call as people write them: the threat by its place, the others by name, defaults left out."""
+    words = []
+    for name, value in bound.arguments.items():
+        default = bound.signature.parameters[name].default
+        if default is inspect.Parameter.empty or value != default:
+            words.append(_show(value) if name == "threat" else f"{name}={_show(value)}")
+    return ", ".join(words)
 
 
 def _show(value: object) -> str:
@@ -133,27 +137,36 @@ def parse(text: str, threat: Threat | None = None) -> Attack:
     >>> str(parse("pgd(8/255, steps=20)"))
     'pgd(8/255, steps=20)'
     """
-    tree = _tree(text, text)
-    call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
-    if not isinstance(call.func, ast.Name):
-        raise ConfigError(f"attack {text!r}: expected NAME or NAME(parameters), as in pgd(8/255, steps=40)")
-    entry = find(call.func.id)
-    names = list(inspect.signature(entry.make).parameters)
-    args = [_value(node, text) for node in call.args]
-    given: dict[str, object] = {}
-    for word in call.keywords:
-        if word.arg is None or word.arg not in names:
-            near = difflib.get_close_matches(word.arg or "", names, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{entry.name} has no parameter {word.arg!r}: {hint}it takes {', '.join(names)}")
-        given[word.arg] = _value(word.value, text)
+    name, args, given = arguments(text, lambda name: find(name).make)
+    entry = find(name)
     if threat is not None and not args and "threat" not in given:
         given["threat"] = replace(threat, radius=math.inf) if entry.minimum_norm else threat  # type: ignore[type-var]
     try:
         return entry.make(*args, **given)
     except TypeError as error:
         reason = str(error).replace("missing a required argument: 'threat'", "the threat is missing")
-        raise ConfigError(f"attack {text!r}: {reason}; it takes {', '.join(names)}") from error
+        raise ConfigError(f"attack {text!r}: {reason}; it takes {', '.join(inspect.signature(entry.make).parameters)}") from error
+
+
+def arguments(text: str, make: Callable[[str], Callable[..., object]]) -> tuple[str, list[object], dict[str, object]]:
+    """The name, the values by place and those by name of a short form; `make(name)` is the function it calls.
+
+    Raises ConfigError for what is no call, or a parameter that the function does not have.
+    """
+    tree = _tree(text, text)
+    call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+    if not isinstance(call.func, ast.Name):
+        raise ConfigError(f"attack {text!r}: expected NAME or NAME(parameters), as in pgd(8/255, steps=40)")
+    names = list(inspect.signature(make(call.func.id)).parameters)
+    args = [_value(node, text) for node in call.args]
+    given: dict[str, object] = {}
+    for word in call.keywords:
+        if word.arg is None or word.arg not in names:
+            near = difflib.get_close_matches(word.arg or "", names, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{call.func.id} has no parameter {word.arg!r}: {hint}it takes {', '.join(names)}")
+        given[word.arg] = _value(word.value, text)
+    return call.func.id, args, given
 
 
 def find(name: str) -> Entry:

@@ -1,0 +1,38 @@
+"""One perturbation shared by many inputs: universal changes, patches, stickers. The perturbation is the model that is trained."""
+
+from holdfast.training.shared.fit import Fitted, fit
+from holdfast.training.shared.judge import Judged, judge
+from holdfast.training.shared.keep import keep
+from holdfast.training.shared.masks import Bars, Disc, Mask, Picture, Square
+from holdfast.training.shared.patch import patch
+from holdfast.training.shared.rp2 import rp2
+from holdfast.training.shared.sentence import Shared
+from holdfast.training.shared.short import SHARED, parse_shared
+from holdfast.training.shared.universal import universal, universal_gradient
+from holdfast.training.shared.views import PHOTOGRAPHED, Grain, Light, Perspective, Rescale, View
+
+__all__ = [
+    "PHOTOGRAPHED",
+    "SHARED",
+    "Bars",
+    "Disc",
+    "Fitted",
+    "Grain",
+    "Judged",
+    "Light",
+    "Mask",
+    "Perspective",
+    "Picture",
+    "Rescale",
+    "Shared",
+    "Square",
+    "View",
+    "fit",
+    "judge",
+    "keep",
+    "parse_shared",
+    "patch",
+    "rp2",
+    "universal",
+    "universal_gradient",
+]
