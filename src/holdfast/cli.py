@@ -147,7 +147,7 @@ def attack(
     pictures: Annotated[int, typer.Option(min=0, help="Write a PNG of at most so many broken samples.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Make adversarial examples with one attack, or one perturbation for all: npz, pictures, records; a killed run goes on when called again."""
+    """Make adversarial examples with one attack, or one perturbation for all; a killed run goes on when called again."""
     given = parse_threat(threat) if threat else None
     one = parse_shared(spec, given) if spec.partition("(")[0].strip() in SHARED else None
     net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)

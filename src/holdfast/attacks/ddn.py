@@ -57,7 +57,7 @@ class Ddn(Rule):
         threat, x = probe.threat, probe.batch.x
         answer, _, g = probe.grad(state.p, CrossEntropy(self.targeted))
         rate = (0.01 + Cosine(0.99)(probe.step, probe.steps)) * span(probe.bounds)
-        p = state.p + heading(g, probe) * per_row(rate.to(g.dtype), g)
+        p = state.p + heading(g, state.p, probe) * per_row(rate.to(g.dtype), g)
         length = torch.where(answer.wrong, state.length * (1 - self.gamma), state.length * (1 + self.gamma))
         length = torch.minimum(length, state.most)
         p = threat.into_box(x, p * per_row(length / threat.size(x, p).clamp_min(torch.finfo(g.dtype).tiny), p))

@@ -19,15 +19,14 @@ from holdfast.parts.threats import L1, L2
 
 @dataclass(frozen=True)
 class DeepFoolState(Rows):
-    """`total` is the sum of the steps, `p` the overshot and projected point that is asked next."""
+    """`p` the overshot and projected point that is asked next."""
 
-    total: Tensor
     p: Tensor
 
 
 @dataclass(frozen=True)
 class DeepFool(Rule):
-    """l = argmin_k |f_k| / ‖w_k‖_q with f_k = z_k − z_y, w_k = ∇f_k;  r ← r + the smallest d with ⟨w_l, d⟩ = |f_l|;  p = (1 + η) r.
+    """l = argmin_k |f_k| / ‖w_k‖_q with f_k = z_k − z_y, w_k = ∇f_k;  p ← Π( p + (1 + η) d ), d the smallest with ⟨w_l, d⟩ = |f_l|.
 
     Targeted, the only boundary is that with the target's region: of all classes against the target, the one farthest behind.
     """
@@ -40,8 +39,7 @@ class DeepFool(Rule):
     requires: ClassVar[tuple[type, ...]] = (Dual,)
 
     def init(self, probe: Probe) -> DeepFoolState:
-        zero = probe.threat.zero(probe.batch.x)
-        return DeepFoolState(zero, zero)
+        return DeepFoolState(probe.threat.zero(probe.batch.x))
 
     def step(self, state: Rows, probe: Probe) -> DeepFoolState:
         assert isinstance(state, DeepFoolState) and isinstance(probe.threat, Dual)
@@ -66,11 +64,8 @@ class DeepFool(Rule):
         # A hair beyond the boundary, relative to the logits, so that a row that sits on it still moves.
         amount = need.gather(1, pick).squeeze(1)
         amount = amount + amount.sign() * 1e-5 * chosen.abs().amax(dim=1).clamp_min(1e-6)
-        moved = state.total + threat.nearest(amount, direction)
-        done = per_row(answer.wrong, moved)
-        total = torch.where(done, state.total, moved)
-        p = probe.threat.project(batch.x, (1 + self.overshoot) * total, batch.radius)
-        return DeepFoolState(total, torch.where(done, state.p, p))
+        p = threat.project(batch.x, state.p + (1 + self.overshoot) * threat.nearest(amount, direction), batch.radius)
+        return DeepFoolState(torch.where(per_row(answer.wrong, p), state.p, p))
 
     def _free(self, x: Tensor, p: Tensor, w: Tensor, bounds: Bounds) -> Tensor:
         """Where a step along `w` (against it when targeted) stays in the valid range: L1 would try one used-up value for ever."""
@@ -100,8 +95,8 @@ def deepfool(
 
     Raises ConfigError for no steps or a negative radius.
     Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
-    Differs from the paper: the point is kept inside the valid range at each step (in L1 a value at its edge is passed over); a targeted
-    form, which is exact on an affine model for one other class and goes from region to region for more.
+    Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1 a value at its edge is passed
+    over); a targeted form, which is exact on an affine model for one other class and goes from region to region for more.
 
     >>> deepfool().threat.radius
     inf

@@ -72,7 +72,7 @@ class Fmn(Rule):
         radius = torch.where(answer.wrong, torch.minimum(less, best), more).clamp_min(0)
         radius = torch.minimum(radius, state.most)
         length = self.rate * span(probe.bounds) * (0.01 + 0.99 * fall)
-        p = state.p + heading(g, probe) * per_row(length, g)
+        p = state.p + heading(g, state.p, probe) * per_row(length, g)
         if not isinstance(probe.threat, L0):
             # On the sphere, not only in the ball: short steps would else take long to reach the boundary that the radius speaks of.
             p = p * per_row((radius / probe.threat.size(p, p).clamp_min(_TINY)).clamp_min(1), p)

@@ -28,8 +28,14 @@ def farthest(threat: Additive, x: Tensor) -> PerRow:
     return threat.size(x, torch.maximum(-low, high))
 
 
-def heading(g: Tensor, probe: Probe) -> Tensor:
-    """`g` `[n, ...]` at a Euclidean length of 1; a random way where it is zero to the last bit, for there any is as good."""
+def heading(g: Tensor, p: Tensor, probe: Probe) -> Tensor:
+    """`g` `[n, ...]` at p, at a Euclidean length of 1, in the values that can still move its way within the valid range.
+
+    A step's length spent on values at their edge would be lost there. A random way where all of it is zero to the last bit: any is as good.
+    """
+    assert isinstance(probe.threat, Additive)
+    low, high = probe.threat.room(probe.batch.x, p)
+    g = torch.where(torch.where(g > 0, high > 0, low < 0), g, 0.0)
     length = g.flatten(1).norm(dim=1)
     flat = length < torch.finfo(g.dtype).tiny
     if bool(flat.any(dim=0)):

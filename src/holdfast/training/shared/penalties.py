@@ -51,7 +51,7 @@ class NonPrintability(Penalty):
 
     Raises ConfigError for an empty palette or a negative weight.
 
-    >>> NonPrintability(1.0, ((0.0,), (1.0,)))(torch.full((1, 1, 1, 2), 0.25)).item()
+    >>> round(NonPrintability(1.0, ((0.0,), (1.0,)))(torch.full((1, 1, 1, 2), 0.25)).item(), 4)
     0.375
     """
 
