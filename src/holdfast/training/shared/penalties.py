@@ -39,8 +39,7 @@ class Length(Penalty):
             raise ConfigError(f"{self}: expected power 1 or 2 and a weight of at least 0")
 
     def __call__(self, p: Points) -> Float[Tensor, ""]:
-        # The root of nothing has no slope.
-        return self.weight * (p.abs().sum() if self.power == 1 else (p.square().sum() + 1e-12).sqrt())
+        return self.weight * (p.abs().sum() if self.power == 1 else p.norm())
 
 
 @dataclass(frozen=True)
@@ -67,5 +66,4 @@ class NonPrintability(Penalty):
         if any(len(colour) != pixels.shape[1] for colour in self.palette):
             raise ConfigError(f"palette {self.palette}: expected {pixels.shape[1]} numbers a colour, one for each channel")
         gap = pixels.unsqueeze(1) - p.new_tensor(self.palette)
-        # A tiny addend keeps the root differentiable where a colour is met, and is taken off again.
-        return self.weight * ((gap.square().sum(dim=2) + 1e-12).sqrt() - 1e-6).prod(dim=1).sum()
+        return self.weight * gap.norm(dim=2).prod(dim=1).sum()
