@@ -70,6 +70,11 @@ def slope(net, point, loss):
     return float(value.detach()), g, int(z.argmax())
 
 
+def usable(g, share):
+    """A gradient without the values that it would push beyond the range, in which the point stands at `share`."""
+    return torch.where(((share >= 1) & (g > 0)) | ((share <= 0) & (g < 0)), 0.0, g)
+
+
 def cosine(i, steps):
     return (1 + math.cos(math.pi * i / steps)) / 2
 
@@ -89,6 +94,7 @@ def ddn_literal(net, x, label, targeted, steps, gamma, first, levels):
         fooled = (answer == label) == targeted
         if fooled:
             best = min(best, float((point - x).norm()))
+        g = usable(g, clean + delta)
         delta = delta + (0.01 + 0.99 * cosine(i, steps)) * g / g.norm()
         epsilon = min(epsilon * (1 - gamma if fooled else 1 + gamma), worst)
         moved = (clean + epsilon * delta / delta.norm()).clamp(0, 1)
@@ -143,7 +149,7 @@ def fmn_literal(net, x, label, targeted, norm, steps, rate, gamma):
     for i in range(steps):
         points.append(low + width * (clean + delta))
         value, g, answer = slope(net, points[-1], lambda z: margin(z, label, targeted))
-        g = g * width
+        g = usable(g * width, clean + delta)
         if (answer == label) == targeted:
             best = min(best, length(delta))
             fooled = True

@@ -39,8 +39,8 @@ def classifier(net):
 
 
 def deepfool_literal(net, x, y, overshoot, norm, steps):
-    """Moosavi-Dezfooli et al. 2016, algorithm 2 (L∞: section 3.3), overshooting at each step as their code does."""
-    total, points = torch.zeros_like(x), [x]
+    """Moosavi-Dezfooli et al. 2016, algorithm 2 (L∞: section 3.3), overshooting each step, within the range."""
+    points = [x]
     for _ in range(steps):
         at = points[-1].clone().requires_grad_()
         z = net.body(2 * at) * 3
@@ -58,8 +58,7 @@ def deepfool_literal(net, x, y, overshoot, norm, steps):
                 # The implementation goes a hair beyond the boundary: 1e-5 of the largest logit.
                 more = abs(f) + 1e-5 * float(z.detach().abs().max())
                 step = more / length**2 * w if norm == 2 else more / length * w.sign()
-        total = total + step
-        points.append(torch.clamp(x + (1 + overshoot) * total, LOW, HIGH))
+        points.append(torch.clamp(points[-1] + (1 + overshoot) * step, LOW, HIGH))
     return points
 
 

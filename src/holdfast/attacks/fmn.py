@@ -14,7 +14,7 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Dual, Probe, Rule, Threat
-from holdfast.parts.extent import farthest, heading, span
+from holdfast.parts.extent import farthest, span, usable
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Margin
 from holdfast.parts.schedules import Cosine
@@ -60,6 +60,7 @@ class Fmn(Rule):
     def step(self, state: Rows, probe: Probe) -> FmnState:
         assert isinstance(state, FmnState)
         answer, value, g = probe.grad(state.p, Margin(self.targeted, strict=True))
+        g = usable(g, state.p, probe)
         fall = Cosine(1.0)(probe.step, probe.steps).to(g.dtype)
         gamma = self.last + (self.gamma - self.last) * fall
         best = torch.where(answer.wrong, torch.minimum(state.best, answer.size), state.best)
@@ -72,7 +73,7 @@ class Fmn(Rule):
         radius = torch.where(answer.wrong, torch.minimum(less, best), more).clamp_min(0)
         radius = torch.minimum(radius, state.most)
         length = self.rate * span(probe.bounds) * (0.01 + 0.99 * fall)
-        p = state.p + heading(g, state.p, probe) * per_row(length, g)
+        p = state.p + L2().steepest(g) * per_row(length, g)
         if not isinstance(probe.threat, L0):
             # On the sphere, not only in the ball: short steps would else take long to reach the boundary that the radius speaks of.
             p = p * per_row((radius / probe.threat.size(p, p).clamp_min(_TINY)).clamp_min(1), p)

@@ -28,17 +28,13 @@ def farthest(threat: Additive, x: Tensor) -> PerRow:
     return threat.size(x, torch.maximum(-low, high))
 
 
-def heading(g: Tensor, p: Tensor, probe: Probe) -> Tensor:
-    """`g` `[n, ...]` at p, at a Euclidean length of 1, in the values that can still move its way within the valid range.
+def usable(g: Tensor, p: Tensor, probe: Probe) -> Tensor:
+    """`g` `[n, ...]` at p, in the values that can still move its way: a step's length spent on values at their edge would be lost there.
 
-    A step's length spent on values at their edge would be lost there. A random way where all of it is zero to the last bit: any is as good.
+    A random way where nothing is left of it: any is as good.
     """
     assert isinstance(probe.threat, Additive)
     low, high = probe.threat.room(probe.batch.x, p)
     g = torch.where(torch.where(g > 0, high > 0, low < 0), g, 0.0)
-    length = g.flatten(1).norm(dim=1)
-    flat = length < torch.finfo(g.dtype).tiny
-    if bool(flat.any(dim=0)):
-        g = torch.where(per_row(flat, g), probe.draw.normal("way", tuple(g.shape[1:]), g.dtype), g)
-        length = g.flatten(1).norm(dim=1)
-    return g / per_row(length, g)
+    flat = g.flatten(1).norm(dim=1) < torch.finfo(g.dtype).tiny
+    return torch.where(per_row(flat, g), probe.draw.normal("way", tuple(g.shape[1:]), g.dtype), g) if bool(flat.any(dim=0)) else g
