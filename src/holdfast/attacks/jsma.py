@@ -13,8 +13,8 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows
-from holdfast.core.types import Access, Batch, Out, PerRow, Probe, Rule, Threat
-from holdfast.parts.goals import at, goal
+from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.parts.goals import goal
 from holdfast.parts.pairs import best_pair
 from holdfast.parts.threats import L0
 
@@ -52,8 +52,9 @@ class Jsma(Rule):
         assert isinstance(state, JsmaState)
         x, p, sign = probe.batch.x, state.p, 1 if self.targeted else -1
         # Two gradients, however many classes: of one logit, and of all together.
-        _, _, one = probe.grad(p, self._logit)
-        _, _, every = probe.grad(p, _sum)
+        aimed = probe.batch.target if self.targeted else probe.batch.y
+        _, slopes = probe.jacobian(p, torch.stack([aimed, torch.full_like(aimed, -1)], dim=1))
+        one, every = slopes[:, 0], slopes[:, 1]
         alpha, beta = (sign * one).flatten(1), (sign * (one - every)).flatten(1)
         low, high = probe.bounds.pair(x)
         ways = [(1, high - x - p, p >= 0), (-1, p + x - low, p <= 0)]
@@ -73,9 +74,6 @@ class Jsma(Rule):
         over = state.over | (score <= 0) | (probe.threat.size(x, q) > limit)
         return JsmaState(torch.where(over.reshape(-1, *[1] * (p.ndim - 1)), p, q), over)
 
-    def _logit(self, out: Out, batch: Batch) -> PerRow:
-        return at(out.logits, batch.target if self.targeted else batch.y)
-
     def pending(self, state: Rows) -> Tensor:
         assert isinstance(state, JsmaState)
         return state.p
@@ -83,13 +81,6 @@ class Jsma(Rule):
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, JsmaState)
         return state.over
-
-    def price(self) -> int:
-        return 2
-
-
-def _sum(out: Out, batch: Batch) -> PerRow:
-    return out.logits.sum(dim=1)
 
 
 @attack("Papernot, McDaniel, Jha, Fredrikson, Celik & Swami 2016, arXiv:1511.07528", threats=("l0",), minimum_norm=True)

@@ -248,7 +248,7 @@ class Probe(Protocol):
         ...
 
     def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
-        """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`."""
+        """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`; −1 stands for the sum of them all."""
         ...
 
 

@@ -102,7 +102,8 @@ class EngineProbe:
         def one(batch: Batch, number: Tensor, q: Tensor, wanted: Tensor) -> _Reply:
             q, out = self._traced(batch, number, q)
             with torch.enable_grad():
-                columns = out.logits.gather(1, wanted).sum(dim=0).unbind()
+                every = torch.cat([out.logits, out.logits.sum(dim=1, keepdim=True)], dim=1)
+                columns = every.gather(1, wanted % every.shape[1]).sum(dim=0).unbind()
             rows = [_gradient(columns[i], q, keep=i < k - 1) for i in range(k)]
             return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(torch.stack(rows, dim=1))}))
 
