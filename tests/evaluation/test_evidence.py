@@ -84,7 +84,7 @@ EVERY = {"noise", "gradient_free", "smoothed", "more_steps", "larger_radius", "u
 @pytest.mark.parametrize(
     ("threat", "missing"),
     [(Linf(0.05), set()), (L2(0.2), set()), (L1(0.5), {"gradient_free"}), (L0(1.0), {"noise", "gradient_free", "unbounded"})],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, Threat) else "",
 )
 def test_each_threat_has_the_ways_that_are_defined_for_it(threat: Threat, missing: set[str]) -> None:
     model, x, y = problem()

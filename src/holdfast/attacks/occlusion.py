@@ -79,7 +79,7 @@ def occlusion(
     Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; `threat`: its radius is the square's side in pixels, a bare number
     as well; `steps`: forwards an input (with gradients for `adversarial`); `stride`: pixels between the places of the grid; `fill`: `grey`
     (the middle of the range), `black`, `white`, `mean` (of the image, by channel), `noise` (drawn anew at each place), all by scores
-    alone, or `adversarial` (by gradients, α = `step`).
+    alone, or `adversarial` (by gradients, α = `step` of the range's width).
 
     Raises ConfigError for no steps, a stride below 1, another fill, or a step that is not positive and finite.
     Source: Fawzi & Frossard 2016, "Measuring the effect of nuisance variables on classifiers" (a square that hides a part).

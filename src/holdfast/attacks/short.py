@@ -7,6 +7,7 @@ import difflib
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import ParamSpec
@@ -118,8 +119,9 @@ def parse_threat(text: str) -> Threat:
     >>> parse_threat("colour:0.06+flow:1").kind
     'Colour luv 0.06 + Flow 1'
     """
-    if "+" in text:
-        return Composed(tuple(parse_threat(part.strip()) for part in text.split("+")))
+    parts = re.split(r"\+(?=\s*[a-zA-Z])", text)
+    if len(parts) > 1:
+        return Composed(tuple(parse_threat(part.strip()) for part in parts))
     name, colon, radius = text.partition(":")
     if name.lower() not in THREATS or not colon:
         raise ConfigError(f"threat {text!r}: expected NAME:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")

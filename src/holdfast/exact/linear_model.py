@@ -63,6 +63,8 @@ def linear_model(model: Any, shape: tuple[int, ...], bounds: tuple[float, float]
 
 
 def _of_classifier(model: Classifier, shape: tuple[int, ...]) -> LinearModel:
+    if model.views is not None:
+        raise ModelError(f"through {model.views!r} the model is not linear: give it without them, viewed(None)")
     if not isinstance(model.net, nn.Module):
         raise ModelError(f"the Classifier's net is a {type(model.net).__name__}: expected {_WHAT}")
     weight, bias = _layers(model.net)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from holdfast.core.draw import row_key
 from holdfast.core.errors import ConfigError, ModelError
 from holdfast.core.rows import Rows
 from holdfast.core.types import Access, Bounds, Model, Points, Verdict
-from holdfast.engine.noise import kept_generators, model_noise
+from holdfast.engine.noise import drawn, kept_generators, model_noise
 from holdfast.engine.pieces import Asker
 
 
@@ -60,8 +61,10 @@ def judged(
 
 def chances(model: Model, asker: Asker, images: Points, seed: int, ask: int, purpose: int = 0) -> Tensor:
     """The softmax probabilities `[n, classes]` in double precision; −1 where the model answers NaN."""
+    place = torch.arange(len(images), device=images.device)
+    key, number = row_key(seed, place, torch.full_like(place, -3 - purpose)), torch.full_like(place, ask)
     with kept_generators(model.device), model_noise(model, seed, ask, purpose), torch.no_grad():
-        out = asker.each(len(images), lambda rows: model(asker.pieces.arrange(images[rows].clone())))
+        out = asker.each(len(images), lambda rows: drawn(model, asker.pieces.arrange(images[rows].clone()), key[rows], number[rows]))
     return out.logits.double().softmax(dim=1).nan_to_num(nan=-1.0)
 
 

@@ -82,7 +82,7 @@ class Composed(Threat):
         return torch.stack(sizes, dim=1).amax(dim=1)
 
     def penalty(self, x: Points, p: Tensor) -> PerRow:
-        total = p.new_zeros(len(p))
+        total = 0 * p.sum(dim=1)
         for part, own in zip(self.parts, self._split(x, p), strict=True):
             total = total + part.penalty(x, own) if isinstance(part, Penalised) else total
         return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -38,7 +39,7 @@ class Occlusion(Threat):
     bounds: Bounds = field(default=Bounds(), repr=False)
 
     def __post_init__(self) -> None:
-        if not self.radius >= 1:
+        if not 1 <= self.radius < math.inf:
             raise ConfigError(f"Occlusion({self.radius}): the radius is the side of a square, a pixel at least, as in Occlusion(8)")
 
     def unfit(self, shape: tuple[int, ...]) -> str:
@@ -93,8 +94,9 @@ class Occlusion(Threat):
         return torch.maximum(*sides).to(x.dtype)
 
     def steepest(self, g: Tensor) -> Tensor:
-        """Content alone moves, by one a value."""
-        return torch.cat([torch.zeros_like(g[:, :1]), g[:, 1:].sign()], dim=1)
+        """Content alone moves, by the width of the range a value."""
+        low, high = self.bounds.pair(g[:, 1:])
+        return torch.cat([torch.zeros_like(g[:, :1]), g[:, 1:].sign() * (high - low)], dim=1)
 
     def _side(self, x: Tensor, radius: Tensor | None) -> Tensor:
         return x.new_full((len(x),), self.radius).long() if radius is None else radius.long()

@@ -11,7 +11,7 @@ from torch.nn.functional import grid_sample
 
 from holdfast.core.draw import Draw
 from holdfast.parts.views.blur import smoothed
-from holdfast.parts.views.view import Images, Range, View, between, within
+from holdfast.parts.views.view import Images, Range, View, between, ends, within
 
 _DEGREE = math.pi / 180
 
@@ -64,6 +64,11 @@ class Photographed(View):
         across, down = _turned(p, q, axis - roll)
         return resampled(v, down, across, between(draw, "background", self.background, v))
 
+    @property
+    def random(self) -> bool:
+        # A print that is tipped at all is tipped any way.
+        return super().random or ends(self.tilt)[1] > 0
+
 
 @dataclass(frozen=True)
 class Cropped(View):
@@ -91,6 +96,10 @@ class Cropped(View):
         tall, wide = (1 - share) * v.shape[2] / side, (1 - share) * v.shape[3] / side
         return resampled(v, share * down + place[:, :1] * tall, share * across + place[:, 1:] * wide)
 
+    @property
+    def random(self) -> bool:
+        return ends(self.share)[0] < 1
+
 
 def resampled(v: Images, down: Tensor, across: Tensor, background: Tensor | None = None) -> Images:
     """`v` at the points (`down`, `across`), together `[n, 1, h, w]`, in half sides of the longer side from the centre.
@@ -100,17 +109,19 @@ def resampled(v: Images, down: Tensor, across: Tensor, background: Tensor | None
     """
     side = max(v.shape[2:])
     down, across = torch.broadcast_tensors(down, across)
-    v = smoothed(v, _excess(down * side / 2), _excess(across * side / 2))
+    there = (down.abs() <= v.shape[2] / side) & (across.abs() <= v.shape[3] / side)
+    v = smoothed(v, _excess(down * side / 2, there), _excess(across * side / 2, there))
     grid = torch.cat([across * side / v.shape[3], down * side / v.shape[2]], dim=1).permute(0, 2, 3, 1)
     if background is None:
         return grid_sample(v, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return background + grid_sample(v - background, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _excess(place: Tensor) -> Tensor:
-    """½ √(s² − 1) `[n, 1, 1, 1]`, s the longest step between neighbours of `place` `[n, 1, h, w]`; 0 where it is no more than 1."""
+def _excess(place: Tensor, there: Tensor) -> Tensor:
+    """½ √(s² − 1) `[n, 1, 1, 1]`, s the longest step between neighbours of `place` `[n, 1, h, w]` `there`; 0 where it is no more than 1."""
     steps = (place.diff(dim=axis, append=place.narrow(axis, place.shape[axis] - 1, 1)) for axis in (2, 3))
-    squared = sum((step.square() for step in steps), start=torch.zeros_like(place)).flatten(1).amax(dim=1)
+    squared = sum((step.square() for step in steps), start=torch.zeros_like(place))
+    squared = torch.where(there, squared, 0.0).flatten(1).amax(dim=1)
     return 0.5 * (squared - 1).clamp_min(0).sqrt().reshape(-1, 1, 1, 1)
 
 

@@ -13,7 +13,7 @@ from holdfast.core.draw import Draw, row_key
 from holdfast.core.rows import per_row
 from holdfast.core.types import Batch, Bounds, Goal, Model, Objective, Out
 from holdfast.engine import Samples, Setting, run
-from holdfast.engine.noise import model_noise
+from holdfast.engine.noise import drawn, model_noise
 from holdfast.training.shared.placements import Placement
 from holdfast.training.shared.views import View
 
@@ -36,8 +36,14 @@ class Counted:
         return self._model.classes
 
     def __call__(self, x: Tensor) -> Out:
-        out = self._model(x)
-        self.forwards += len(x)
+        return self._told(self._model(x))
+
+    def drawn(self, x: Tensor, draw: Draw) -> Out:
+        """The same under the noise of `draw`, where the model takes it."""
+        return self._told(drawn(self._model, x, draw.key, draw.step))
+
+    def _told(self, out: Out) -> Out:
+        self.forwards += len(out)
         if out.logits.requires_grad:
             out.logits.register_hook(self._back)
         return out
@@ -84,7 +90,7 @@ class Ask:
         with torch.no_grad():
             for rows in torch.arange(len(self.x))[start:stop].split(self.piece):
                 shown, batch = self._shown(p, rows, 0)
-                parts.append(self.scene.goal.wrong(self._answer(shown, rows[0]), batch))
+                parts.append(self.scene.goal.wrong(self._answer(shown, rows[0], batch.key), batch))
         return torch.cat(parts)
 
     def slope(self, p: Tensor, f: Objective) -> Tensor:
@@ -95,7 +101,7 @@ class Ask:
                 q = p.detach().requires_grad_()
                 with torch.enable_grad():
                     shown, batch = self._shown(q, rows, number)
-                    value = f(self._answer(shown, rows[0] + number * len(self.x)), batch).sum()
+                    value = f(self._answer(shown, rows[0] + number * len(self.x), batch.key), batch).sum()
                 (g,) = torch.autograd.grad(value, q)
                 total = total + g.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         return total / (draws * len(self.x))
@@ -114,9 +120,9 @@ class Ask:
         batch = Batch(x, self.y[rows], self.target[rows], self.clean[rows], draw.key, group, radius)
         return self.scene.show(x, p, self.model.bounds, draw), batch
 
-    def _answer(self, shown: Tensor, ask: Tensor) -> Out:
+    def _answer(self, shown: Tensor, ask: Tensor, key: Tensor) -> Out:
         with model_noise(self.model, self.seed, self.time * (1 << 20) + int(ask)):
-            return self.model(shown)
+            return drawn(self.model, shown, key, torch.full_like(key, self.time))
 
     def _draw(self, rows: Tensor, number: int) -> Draw:
         ids = self.ids[rows]

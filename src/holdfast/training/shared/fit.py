@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,9 @@ class _Fit:
         self.memory = method.move.memory(self.p)
         self.history: list[float] = []
         self.snapshots = Snapshots(snapshot)
-        self.identity = identity(method.digest, seed, samples.ids, torch.arange(len(x)))
+        # The clean answers stand for the model and its inputs both.
+        told = hashlib.sha256(self.clean.logits.cpu().numpy().tobytes()).hexdigest()[:16]
+        self.identity = identity(f"{method.digest} answers {told}", seed, samples.ids, torch.arange(len(x)))
         self._resume()
 
     def go(self, halt: Callable[[], bool], watch: Callable[[int, float], None]) -> Fitted:

@@ -11,7 +11,7 @@ from torch import Tensor
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.types import Model
 from holdfast.engine import Samples
-from holdfast.engine.noise import kept_generators, model_noise
+from holdfast.engine.noise import drawn, kept_generators, model_noise
 from holdfast.training.shared.ask import Scene
 from holdfast.training.shared.fit import Fitted
 from holdfast.training.shared.views import View
@@ -25,7 +25,7 @@ class Judged:
 
     `clean_accuracy` F(x) = y;  `accuracy` F(x') = y;  `altered_rate` F(x) ≠ F(x'), whatever the label (the fooling rate);  `success_rate`
     of those with F(x) = y, how many F(x') ≠ y; with a target t, of those with y ≠ t, how many F(x') = t;  `dissimilarity` the mean of
-    ‖x − x'‖₂ / ‖x'‖₂, before any view.
+    ‖x − x'‖₂ / ‖x'‖₂, before any view. A share of none is 0.
     """
 
     asked: int
@@ -54,6 +54,7 @@ def judge(
     """
     samples = Samples.of(x, y)
     samples.check(model)
+    model.independent  # noqa: B018 (raises where rows meet)
     samples.check_labels(model.classes)
     method = fitted.method
     scene = Scene(method.scene.goal, method.scene.placement, method.scene.views if views is None else tuple(views))
@@ -69,7 +70,8 @@ def judge(
                 placed = scene.placement.apply(inputs, p, model.bounds, draw)
                 for found, given in ((clean, None), (shown, p)):
                     with model_noise(model, seed, _APART + number * len(x) + int(rows[0]), purpose=1):
-                        found.append(model(scene.show(inputs, given, model.bounds, draw)).logits.argmax(dim=1).cpu())
+                        seen = scene.show(inputs, given, model.bounds, draw)
+                        found.append(drawn(model, seen, draw.key, draw.step).logits.argmax(dim=1).cpu())
                 length = placed.flatten(1).norm(dim=1).clamp_min(1e-12)
                 apart.append(((inputs - placed).flatten(1).norm(dim=1) / length).cpu())
     before, after, label = torch.cat(clean), torch.cat(shown), y.cpu().repeat(draws)
@@ -79,8 +81,13 @@ def judge(
         counted, won = label != method.target, after == method.target
 
     def share(mask: Tensor) -> float:
-        return mask.double().mean().item()
+        return mask.double().mean().item() if len(mask) else 0.0
 
     return Judged(
-        len(after), share(before == label), share(after == label), share(before != after), share(won[counted]), share(torch.cat(apart))
+        len(after),
+        share(before == label),
+        share(after == label),
+        share(before != after),
+        share(won[counted]),
+        share(torch.cat(apart)),
     )
