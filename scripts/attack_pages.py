@@ -97,7 +97,10 @@ def signature(name: str, make: Callable[..., Any]) -> str:
     """The signature as people write it: a line, or a parameter a line."""
     found = inspect.signature(make)
     # Annotations are kept as text, which Python shows in quotes.
-    words = [re.sub(r"^(\**\w+): '([^']*)'", r"\1: \2", str(parameter)) for parameter in found.parameters.values()]
+    words = [
+        re.sub(r"^(\**\w+): '([^']*)'", r"\1: \2", re.sub(r"<function .* at 0x\w+>", "…", str(parameter)))
+        for parameter in found.parameters.values()
+    ]
     flat = f"{name}({', '.join(words)})"
     return flat if len(flat) <= 100 else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + ")"
 
