@@ -112,6 +112,8 @@ def evaluate_command(
 ) -> None:
     """Measure clean and robust accuracy, store every record, report."""
     goal = parse_threat(threat)
+    for item in attack or []:
+        _on_rows(item)
     grid = _numbers(radii, "--radii") if radii else [goal.radius * share for share in CURVE] if curve else []
     net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
@@ -154,6 +156,7 @@ def attack(
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     if one is not None:
         return _fit(one, net, dataset, out, seed, as_json)
+    _on_rows(spec)
     made = parse(spec, given)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
@@ -189,6 +192,7 @@ def spectra(
     run: Annotated[Path, typer.Argument(help="The folder of a run that broke images.")],
     model: Annotated[str | None, typer.Option(help="The model of the run, where layers are asked for.")] = None,
     weights: Weights = None,
+    views: Views = None,
     layer: Annotated[list[str] | None, typer.Option(help="A module by name, as print(net) lists them; repeat it.")] = None,
     device: Device = None,
     out: Annotated[Path | None, typer.Option(help="The HTML file; RUN/spectra.html when not given.")] = None,
@@ -198,7 +202,7 @@ def spectra(
     result = Result(run)
     if layer and not model:
         raise ConfigError(f"--layer {layer[0]!r} needs the model of the run: give --model and --weights")
-    net = _same_model(result, model, weights, device) if model and layer else None
+    net = _same_model(result, model, weights, device, views) if model and layer else None
     page = spectra_report(result, net, layer or [], out or run / "spectra.html")
     if as_json:
         print(json.dumps({"report": str(page)}))
@@ -228,6 +232,8 @@ def _fit(method: Shared, net: Classifier, data: Dataset, out: Path, seed: int, a
     """Fit one perturbation to every other sample, judge it on the rest, store it."""
     if len(data) < 2:
         raise ConfigError(f"{method.name} is fitted to every other sample and judged on the rest: {len(data)} are too few, raise --limit")
+    if (out / "manifest.json").exists():
+        raise ConfigError(f"{out} holds another run: choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         said = lambda passed, rate: show.say(f"pass {passed}: {rate:.1%} fooled")  # noqa: E731
@@ -262,17 +268,26 @@ def _classifier(
     return plain.viewed(load_views(views)) if views else plain
 
 
-def _same_model(result: Result, model: str, weights: Path | None, device: str | None) -> Classifier:
+def _on_rows(spec: str) -> None:
+    """Raise ConfigError where the catalogue knows a method that is no attack on single rows."""
+    name = spec.partition("(")[0].strip()
+    kind = next((row["kind"] for row in catalogue.attacks() if row["name"] == name), "row")
+    if kind == "shared":
+        raise ConfigError(f"{name} is one perturbation for many inputs: fit it with holdfast attack '{name}(…)'")
+    if kind != "row":
+        raise ConfigError(f"{name} is a method of kind {kind}, not an attack on rows: call holdfast.{kind}.{name} in Python")
+
+
+def _same_model(result: Result, model: str, weights: Path | None, device: str | None, views: str | None) -> Classifier:
     """The model of a run, with the range and normalisation that the run had."""
     kept = result.manifest["model"]
     net = load_net(model, weights)
     if device:
         net.to(device)
     found = Classifier(net, kept["classes"], (kept["low"], kept["high"]), kept["mean"], kept["std"], device, kept["stochastic"])
+    found = found.viewed(load_views(views)) if views else found
     if found.fingerprint() != kept["fingerprint"]:
-        raise ConfigError(
-            f"--model {model!r} is not the model of {result.path}: its weights differ; give the --model and --weights of that run"
-        )
+        raise ConfigError(f"--model {model!r} is not the model of {result.path}: give the --model, --weights and --views of that run")
     return found
 
 

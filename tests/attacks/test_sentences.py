@@ -103,3 +103,8 @@ def test_threats_are_read_with_fractions():
 def test_numbers_print_without_loss(value):
     top, _, bottom = number(value).partition("/")
     assert float(top) / float(bottom or 1) == value
+
+
+def test_steps_are_whole_numbers() -> None:
+    with pytest.raises(ConfigError, match=r"steps=1\.5: expected a whole number"):
+        pgd(0.1, steps=1.5)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from affine import Affine
 
-from holdfast.attacks import carlini_wagner, deepfool, fab, fab_targeted
+from holdfast.attacks import carlini_wagner, deepfool, fab, fab_targeted, fmn
 from holdfast.core.rows import per_row
 from holdfast.engine import Samples, run
 from holdfast.parts.threats import L1, L2, Linf
@@ -160,3 +160,16 @@ def test_fab_within_a_radius_ends_at_the_first_success():
     outcome = run(fab(L2(radius), restarts=2), affine.model, Samples.of(affine.x, affine.y))
     assert torch.equal(outcome.success, exact < radius)
     assert int(outcome.found.step[outcome.success].max()) < 20
+
+
+@pytest.mark.parametrize("threat", [Linf(math.inf), L2(math.inf), L1(math.inf)])
+def test_fmn_crosses_the_boundary_that_it_sits_on(threat):
+    affine = Affine.drawn(60, 1, 2, torch.float32)
+    assert run(fmn(threat, steps=60), affine.model, Samples.of(affine.x, affine.y)).success.all()
+
+
+def test_deepfool_toward_an_unlikely_class_of_many():
+    affine = Affine.drawn(24, 40, 30, torch.float64)
+    target = affine.net(affine.x).argmin(dim=1)
+    outcome = run(deepfool(steps=100, targeted=True), affine.model, Samples.of(affine.x, affine.y, target=target))
+    assert float(outcome.success.double().mean()) > 0.5

@@ -238,3 +238,7 @@ def test_a_model_behind_views_draws_by_key_or_from_the_generator() -> None:
     before = torch.get_rng_state()
     assert not still.stochastic and torch.equal(still(x).logits, model(Blurred(0.7)(x, drawing(2), Bounds())).logits)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_views_that_draw_anything_say_so() -> None:
+    assert Photographed(tilt=15).random and Cropped(0.8).random and not Blurred(0.5).random

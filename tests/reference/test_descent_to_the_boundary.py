@@ -160,7 +160,11 @@ def fmn_literal(net, x, label, targeted, norm, steps, rate, gamma):
             down, up = min(epsilon - 1, math.floor(epsilon * (1 - step))), max(epsilon + 1, math.floor(epsilon * (1 + step)))
         else:
             down = epsilon * (1 - step)
-            up = epsilon * (1 + step) if best < math.inf else length(delta) + abs(value) / float(torch.linalg.vector_norm(g, dual))
+            up = (
+                epsilon * (1 + step)
+                if best < math.inf
+                else length(delta) * (1 + 1e-4) + abs(value) / float(torch.linalg.vector_norm(g, dual))
+            )
         epsilon = min(max(min(down, best) if fooled else up, 0.0), worst)
         moved = delta + rate * (0.01 + 0.99 * cosine(i, steps)) * g / g.norm()
         delta = onto_ball(moved, epsilon, norm, clean)

@@ -16,6 +16,7 @@ from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Probe, Rule, Threat
 from holdfast.parts.adam import Adam
 from holdfast.parts.box import TanhBox
+from holdfast.parts.extent import span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Margin
 from holdfast.parts.threats import L0
@@ -77,14 +78,13 @@ class CarliniWagnerL0(Rule):
         p = torch.where(allowed & (p.abs() > _NOTHING * (high - low)), p, 0.0)
         answer, value, g = probe.grad(p, Margin(self.targeted, strict=True))
 
-        pull = torch.where(value < self.confidence, state.c.to(g.dtype), 0.0)
+        pull = torch.where(value < self.confidence, state.c.to(g.dtype) * span(probe.bounds) * span(probe.bounds), 0.0)
         move, adam = state.adam.step(torch.where(allowed, (2 * p - per_row(pull, g) * g) * slant, 0.0), self.rate)
         tick = state.tick + 1
         spent = tick >= self.iterations
         c = torch.where(spent, state.c * self.factor, state.c)
         on = replace(state, w=state.w - move, adam=adam, tick=torch.where(spent, 0, tick), c=c)
-        again = self._fewer(state, c >= self.largest)
-        on = again.where(c >= self.largest, on)
+        on = self._fewer(state).where(c >= self.largest, on)
         return self._without_the_least(state, p, g, probe).where(answer.wrong, on)
 
     def _without_the_least(self, state: CarliniWagnerL0State, p: Tensor, g: Tensor, probe: Probe) -> CarliniWagnerL0State:
@@ -100,7 +100,7 @@ class CarliniWagnerL0(Rule):
             state.w, Adam.fresh(state.w), none, state.c, rank, cut, sure, state.w, state.c, state.over | (count <= 1)
         )
 
-    def _fewer(self, state: CarliniWagnerL0State, failed: Tensor) -> CarliniWagnerL0State:
+    def _fewer(self, state: CarliniWagnerL0State) -> CarliniWagnerL0State:
         """Every row as it begins after a failure: with half of the places back that left last."""
         less = torch.where(state.sure < 0, 0, (state.cut - state.sure) // 2)
         over = state.over | (less < 1)
@@ -143,7 +143,7 @@ def carlini_wagner_l0(
 
     Inputs `[n, ...]` in the model's (finite) range; `threat` L0, or L0(..., pixels=True), where the channels of a pixel are one place;
     κ = `confidence` in logits; each set is tried with up to `steps` Adam steps at learning `rate` at each weight c, from `initial` by
-    `factor` up to `largest`, and the search ends at the first that fools; `drop`: the share of the changed places that leave at once
+    `factor` below `largest`, and the search ends at the first that fools; `drop`: the share of the changed places that leave at once
     (one at least); at most `rounds` times `steps` gradients. The authors have 1000 steps, rate 0.01, weights from 1e-3 by 2 to 2e6.
 
     Raises ConfigError for no steps or rounds, a rate, weight or confidence out of range, a drop outside (0, 1), or a factor of at most 1.

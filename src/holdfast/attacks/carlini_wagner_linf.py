@@ -16,6 +16,7 @@ from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Probe, Rule, Threat
 from holdfast.parts.adam import Adam
 from holdfast.parts.box import TanhBox
+from holdfast.parts.extent import span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
 from holdfast.parts.threats import Linf
@@ -55,7 +56,7 @@ class CarliniWagnerLinf(Rule):
 
     def init(self, probe: Probe) -> CarliniWagnerLinfState:
         w, radius = TanhBox.of(probe.bounds, "carlini_wagner_linf", _EDGE).inverse(probe.batch.x), probe.batch.radius
-        tau = radius.clamp(max=_width(probe))
+        tau = radius.clamp(max=span(probe.bounds))
         return CarliniWagnerLinfState(w, Adam.fresh(w), torch.zeros_like(probe.step), torch.full_like(tau, self.initial), tau)
 
     def step(self, state: Rows, probe: Probe) -> CarliniWagnerLinfState:
@@ -65,7 +66,7 @@ class CarliniWagnerLinf(Rule):
         excess = (p.abs() - per_row(state.tau.to(p.dtype), p)).clamp_min(0)
         solved = answer.wrong & (answer.size <= 1.02 * state.tau)
 
-        rate = per_row((self.rate * state.tau / _width(probe)).to(g.dtype), g)
+        rate = per_row((self.rate * state.tau / span(probe.bounds)).to(g.dtype), g)
         move, adam = state.adam.step((p.sign() * (excess > 0) - per_row(state.c, g).to(g.dtype) * g) * slant, rate)
         tick = state.tick + 1
         spent = ~solved & (tick >= self.iterations)
@@ -79,12 +80,6 @@ class CarliniWagnerLinf(Rule):
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, CarliniWagnerLinfState)
         return state.c >= self.largest
-
-
-def _width(probe: Probe) -> float:
-    """The widest range of a value."""
-    ends = [end if isinstance(end, tuple) else (end,) for end in (probe.bounds.low, probe.bounds.high)]
-    return max(end for end in ends[1]) - min(end for end in ends[0])
 
 
 @attack("Carlini & Wagner 2017, arXiv:1608.04644", threats=("linf",), minimum_norm=True)
@@ -104,7 +99,7 @@ def carlini_wagner_linf(
     min_w c · max( max_{j≠t} z_j − z_t + κ, 0 ) + Σ_i max( |δ_i| − τ, 0 ),  x + δ = ½(tanh w + 1);  τ ← `decay` · min(τ, max_i |δ_i|).
 
     Inputs `[n, ...]` in the model's (finite) range; κ = `confidence` in logits; each bound is tried with up to `steps` Adam steps at each
-    weight c, which grows from `initial` by `factor` and is kept for the next bound; a row ends when c passes `largest`. `rate`: that of
+    weight c, which grows from `initial` by `factor` and is kept for the next bound; a row ends when c reaches `largest`. `rate`: that of
     Adam while τ is the whole range; it falls with τ. The authors have 1000 steps, `initial` 1e-5.
 
     Raises ConfigError for no steps, a rate, weight or confidence out of range, a decay outside (0, 1), or a factor of at most 1.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from holdfast.attacks.short import attack, threat_of
 from holdfast.core.attack import Attack, Stop
+from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Bounds, Dual, Probe, Rule, Threat
 from holdfast.parts.goals import goal
@@ -46,7 +47,8 @@ class DeepFool(Rule):
         batch, threat = probe.batch, probe.threat
         base = batch.target if self.targeted else batch.y
         ranked = batch.clean.logits.scatter(1, base.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True, stable=True)
-        rivals = ranked[:, : min(self.classes, ranked.shape[1]) - 1]
+        # Every class must fall below a target, wherever it was in the beginning.
+        rivals = ranked[:, : (ranked.shape[1] if self.targeted else min(self.classes, ranked.shape[1])) - 1]
         answer, jacobian = probe.jacobian(state.p, torch.cat([base.unsqueeze(1), rivals], dim=1))
         chosen = answer.out.logits.gather(1, torch.cat([base.unsqueeze(1), rivals], dim=1))
         gap, w = chosen[:, 1:] - chosen[:, :1], jacobian[:, 1:] - jacobian[:, :1]
@@ -91,9 +93,9 @@ def deepfool(
     l = argmin_k |f_k| / ‖w_k‖_q,  r ← r + |f_l| / ‖w_l‖_q^q · …,  x' = x + (1 + η) Σ r  (exact in one step on an affine model).
 
     Inputs `[n, ...]` in the model's range; `threat` L2, L∞ or L1, its radius the farthest worth looking (∞: anywhere); a bare
-    number is an L∞ radius; `classes`: the label and the likeliest others are considered; η = `overshoot`.
+    number is an L∞ radius; `classes`: the label and the likeliest others are considered (all when targeted); η = `overshoot`.
 
-    Raises ConfigError for no steps or a negative radius.
+    Raises ConfigError for no steps, a negative radius or overshoot, or fewer than two classes.
     Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
     Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1 a value at its edge is passed
     over); a targeted form, which is exact on an affine model for one other class and goes from region to region for more.
@@ -101,4 +103,6 @@ def deepfool(
     >>> deepfool().threat.radius
     inf
     """
+    if classes < 2 or not overshoot >= 0:
+        raise ConfigError(f"deepfool(classes={classes}, overshoot={overshoot}): expected at least 2 classes and an overshoot of 0 or more")
     return Attack(goal(targeted), threat_of(threat), DeepFool(overshoot, classes, targeted), Stop(steps))

@@ -68,7 +68,8 @@ class Fmn(Rule):
         if isinstance(probe.threat, L0):
             less, more = torch.minimum(state.radius - 1, less.floor()), torch.maximum(state.radius + 1, more.floor())
         elif isinstance(probe.threat, Dual):
-            guess = answer.size + value.nan_to_num(nan=0.0).abs() / probe.threat.gradient_norm(g).clamp_min(_TINY)
+            # A hair farther, so that a row that sits on the boundary still crosses it.
+            guess = answer.size * (1 + 1e-4) + value.nan_to_num(nan=0.0).abs() / probe.threat.gradient_norm(g).clamp_min(_TINY)
             more = torch.where(best.isfinite(), more, guess)
         radius = torch.where(answer.wrong, torch.minimum(less, best), more).clamp_min(0)
         radius = torch.minimum(radius, state.most)

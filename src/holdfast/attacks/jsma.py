@@ -70,7 +70,7 @@ class Jsma(Rule):
             move = move.scatter(1, index.unsqueeze(1), self.theta)
         parts = [way * part for (way, _, _), part in zip(ways, move.chunk(len(ways), dim=1), strict=True)]
         q = torch.clamp(p + sum(parts[1:], parts[0]).reshape(p.shape), low - x, high - x)
-        limit = probe.batch.radius.clamp(max=self.gamma * x[0].numel() + 1e-6)
+        limit = torch.minimum(probe.batch.radius, self.gamma * probe.threat.size(x, torch.ones_like(x)).to(probe.batch.radius.dtype) + 1e-6)
         over = state.over | (score <= 0) | (probe.threat.size(x, q) > limit)
         return JsmaState(torch.where(over.reshape(-1, *[1] * (p.ndim - 1)), p, q), over)
 

@@ -77,7 +77,8 @@ class Lbfgs(Rule):
         taken = first | (new <= old + 1e-4 * promised)
         wide = per_row(taken, x)
         memory = state.memory.with_pair(q - state.r, slope - state.slope).where(taken & ~first, state.memory)
-        tick, fooled = state.tick + 1, state.fooled | answer.wrong
+        # What counts is where the search has come to: it starts from the last one's end, which may fool anyway.
+        tick, fooled = state.tick + 1, torch.where(taken, answer.wrong, state.fooled)
         flat = torch.where(taken, old - new <= 1e-3 * torch.maximum(old.abs(), new.abs()), state.length < 1e-3) & ~first
         moved = replace(
             state, r=torch.where(wide, q, state.r), loss=torch.where(taken, loss, state.loss), slope=torch.where(wide, slope, state.slope),

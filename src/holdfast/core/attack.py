@@ -77,6 +77,8 @@ class Stop:
     queries: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.steps, int):
+            raise ConfigError(f"steps={self.steps!r}: expected a whole number, as in steps=40")
         if self.steps < 1:
             raise ConfigError(f"steps={self.steps}: at least one step is needed")
         if self.queries is not None and self.queries < 1:

@@ -74,8 +74,8 @@ def admitted(model: Model, name: str, needs: Access, steps: int, confidence: flo
         raise ConfigError(f"{name} needs {needs.name}, but the model gives only {model.access.name}: choose a synthesis that needs no more")
     if not model.independent:
         raise ModelError("the model's answer to one row depends on the others (batch norm in training mode?): call .eval() on it first")
-    if steps < 1:
-        raise ConfigError(f"{name} with {steps} steps: at least one is needed")
+    if not isinstance(steps, int) or steps < 1:
+        raise ConfigError(f"{name} with {steps} steps: expected a whole number of at least one")
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence={confidence}: expected a probability between 0 and 1, both excluded, as in 0.9999")
 

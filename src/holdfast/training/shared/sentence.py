@@ -30,8 +30,8 @@ class Shared:
     call: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.passes < 1 or self.batch < 1 or self.scene.draws < 1:
-            raise ConfigError(f"passes={self.passes}, batch={self.batch}, draws={self.scene.draws}: each is at least 1")
+        if not isinstance(self.passes, int) or self.passes < 1 or self.batch < 1 or self.scene.draws < 1:
+            raise ConfigError(f"passes={self.passes}, batch={self.batch}, draws={self.scene.draws}: each is a whole number of at least 1")
         if self.until is not None and not 0 < self.until <= 1:
             raise ConfigError(f"until={self.until}: expected a rate of fooled inputs in (0, 1]")
         if self.target is not None and self.target < 0:
