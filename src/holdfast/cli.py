@@ -287,7 +287,9 @@ def _same_model(result: Result, model: str, weights: Path | None, device: str | 
     found = Classifier(net, kept["classes"], (kept["low"], kept["high"]), kept["mean"], kept["std"], device, kept["stochastic"])
     found = found.viewed(load_views(views)) if views else found
     if found.fingerprint() != kept["fingerprint"]:
-        raise ConfigError(f"--model {model!r} is not the model of {result.path}: give the --model, --weights and --views of that run")
+        raise ConfigError(
+            f"--model {model!r} is not the model of {result.path}: weights or views differ; give its --model, --weights, --views"
+        )
     return found
 
 

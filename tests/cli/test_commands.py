@@ -118,7 +118,7 @@ def test_spectra_of_a_run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     mine = ("spectra", "adv", "--layer", "linear1")
     for words, said in (
         (mine, "--layer 'linear1' needs the model of the run"),
-        ((*mine, *BASE[1:3]), "is not the model of adv: its weights differ"),
+        ((*mine, *BASE[1:3]), "is not the model of adv: weights or views differ"),
         ((*mine, *BASE[1:5]), "layer 'linear1' answers ["),
         (("spectra", "adv", "--layer", "linera", *BASE[1:5]), "layer 'linera' is unknown: did you mean linear"),
     ):
