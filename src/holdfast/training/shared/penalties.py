@@ -58,8 +58,9 @@ class NonPrintability(Penalty):
     palette: tuple[Colour, ...]
 
     def __post_init__(self) -> None:
-        if not self.palette or not self.weight >= 0:
-            raise ConfigError(f"{self}: expected at least one colour and a weight of at least 0")
+        colours = isinstance(self.palette, tuple) and all(isinstance(colour, tuple) for colour in self.palette)
+        if not colours or not self.palette or not self.weight >= 0:
+            raise ConfigError(f"{self}: expected a palette of colours, as in ((0, 0, 0), (1, 1, 1)), and a weight of at least 0")
 
     def __call__(self, p: Points) -> Float[Tensor, ""]:
         pixels = p.flatten(2).transpose(1, 2).flatten(0, 1)
