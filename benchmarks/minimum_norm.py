@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from holdfast import Classifier, engine
 from holdfast.attacks.short import ENTRIES, parse
 from holdfast.engine import Pieces, Samples, Setting
-from reference import NETS
+from reference import NETS, Counted
 
 CASES = ("mnist_lenet5_clean", "mnist_lenet5_adv", "cifar10_resnet20")
 BATCH, BETA, TIMED, ROUNDS = 125, 0.01, 128, 3
@@ -73,24 +73,6 @@ BOUTS = {
     "fab_linf": Bout("fab(Linf(inf), steps=30)", "Linf", partial(peers.fab, steps=30, norm=inf), loops=False),
     "jsma": Bout("jsma(theta=1.0, gamma=0.1, targeted=True)", "L0", partial(peers.jsma, theta=1.0, gamma=0.1), loops=False, targeted=True),
 }
-
-
-class Counted(nn.Module):
-    """A net that counts the rows it answered and those whose answer was differentiated."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net, self.forwards, self.backwards = net, 0, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.net(x)
-        self.forwards += len(x)
-        if out.requires_grad:
-            out.register_hook(self._differentiated)
-        return out
-
-    def _differentiated(self, g: Tensor) -> None:
-        self.backwards += len(g)
 
 
 @dataclass(frozen=True)
