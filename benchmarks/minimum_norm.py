@@ -36,7 +36,7 @@ from holdfast.attacks.short import ENTRIES, parse
 from holdfast.engine import Pieces, Samples, Setting
 from reference import NETS, Counted
 
-CASES = ("mnist_lenet5_clean", "mnist_lenet5_adv", "cifar10_resnet20")
+CASES = ("mnist_lenet5_clean", "mnist_strided_l2", "cifar10_resnet20")
 BATCH, BETA, TIMED, ROUNDS = 125, 0.01, 128, 3
 
 
@@ -60,12 +60,12 @@ BOUTS = {
     "fmn_l1": Bout("fmn(L1(inf), steps=100)", "L1", partial(peers.fmn, steps=100, norm=1)),
     "fmn_l2": Bout("fmn(L2(inf), steps=100)", "L2", partial(peers.fmn, steps=100, norm=2)),
     "fmn_linf": Bout("fmn(Linf(inf), steps=100)", "Linf", partial(peers.fmn, steps=100, norm=inf)),
-    "sigma_zero": Bout("sigma_zero(steps=300)", "L0", partial(peers.sigma_zero, steps=300)),
-    "ead_l1": Bout("ead(steps=100, decision='l1')", "L1", partial(peers.ead, steps=100, searches=9, beta=BETA, rule="L1")),
-    "ead_en": Bout("ead(steps=100, decision='en')", "EN", partial(peers.ead, steps=100, searches=9, beta=BETA, rule="EN")),
+    "sigma_zero": Bout("sigma_zero(steps=100)", "L0", partial(peers.sigma_zero, steps=100)),
+    "ead_l1": Bout("ead(steps=60, searches=6, decision='l1')", "L1", partial(peers.ead, steps=60, searches=6, beta=BETA, rule="L1")),
+    "ead_en": Bout("ead(steps=60, searches=6, decision='en')", "EN", partial(peers.ead, steps=60, searches=6, beta=BETA, rule="EN")),
     "deepfool_l2": Bout("deepfool(L2(inf), steps=50)", "L2", partial(peers.deepfool, steps=50, norm=2), loops=False),
     "deepfool_linf": Bout("deepfool(Linf(inf), steps=50)", "Linf", partial(peers.deepfool, steps=50, norm=inf), loops=False),
-    "carlini_wagner": Bout("carlini_wagner(steps=200, searches=9)", "L2", partial(peers.carlini_wagner, steps=200, searches=9)),
+    "carlini_wagner": Bout("carlini_wagner(steps=100, searches=6)", "L2", partial(peers.carlini_wagner, steps=100, searches=6)),
     "carlini_wagner_l0": Bout("carlini_wagner_l0(steps=50)", "L0", partial(peers.carlini_wagner_l0, steps=200, searches=9)),
     "carlini_wagner_linf": Bout("carlini_wagner_linf(steps=50)", "Linf", partial(peers.carlini_wagner_linf, steps=50)),
     "fab_l1": Bout("fab(L1(inf), steps=30)", "L1", partial(peers.fab, steps=30, norm=1), loops=False),
