@@ -48,7 +48,7 @@ def contenders(method: str, one: Case, quick: bool) -> tuple[Attack, dict[str, p
     if method == "deepfool":
         attack, found = attacks.deepfool(steps=50), peers.deepfool(net, shape, 50)
     else:
-        attack, found = attacks.carlini_wagner(steps=steps, searches=SEARCHES), peers.carlini_wagner(net, shape, steps, SEARCHES)
+        attack, found = attacks.carlini_wagner(steps=steps, searches=SEARCHES), peers.carlini_wagner(net, shape, steps, SEARCHES, 1e-3)
     return attack, {tool: peer for tool, peer in found.items() if (method, one.name, tool) not in TOO_SLOW}
 
 

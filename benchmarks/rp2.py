@@ -22,9 +22,12 @@ from torch.nn.functional import cross_entropy
 
 from holdfast import L2, Classifier
 from holdfast.core.draw import Draw, row_key
-from holdfast.training.shared import Judged, Light, Perspective, fit, judge, rp2
+from holdfast.core.types import Bounds
+from holdfast.parts.views import Chain, Exposed, Photographed
+from holdfast.training.shared import Judged, fit, judge, rp2
 
 STOP = 14
+CLOSER = Chain((Photographed((0, 15), (-10, 10), (0.7, 1.3), (-0.06, 0.06), None), Exposed((0.6, 1.4), (-0.1, 0.1))))
 
 
 def train(net: nn.Module, epochs: int, batch: int = 128) -> None:
@@ -37,7 +40,7 @@ def train(net: nn.Module, epochs: int, batch: int = 128) -> None:
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
             draw = Draw(row_key(0, rows, torch.zeros_like(rows)), torch.full_like(rows, done))
-            images = Light(0.4, 0.1)(Perspective(10, 0.12, 0.3, 0.15)(x[rows], draw), draw).clamp(0, 1)
+            images = CLOSER(x[rows], draw, Bounds()).clamp(0, 1)
             loss = cross_entropy(net(images), y[rows], label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()

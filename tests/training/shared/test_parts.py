@@ -16,7 +16,6 @@ from holdfast.core.types import Bounds
 from holdfast.training.shared.masks import Bars, Disc, Picture, Square, mask_of
 from holdfast.training.shared.penalties import Length, NonPrintability
 from holdfast.training.shared.placements import Added, Pasted
-from holdfast.training.shared.views import PHOTOGRAPHED, Grain, Light, Perspective, Rescale, View
 
 LOW_HIGH = Bounds(0.0, 1.0)
 
@@ -125,38 +124,3 @@ def test_lengths() -> None:
     assert Length(2.0, 2)(p).item() == pytest.approx(10)
     zero = torch.zeros(1, 2, requires_grad=True)
     assert bool(torch.autograd.grad(Length(1.0, 2)(zero), zero)[0].isfinite().all())
-
-
-@pytest.mark.parametrize("view", PHOTOGRAPHED, ids=lambda view: type(view).__name__)
-def test_views_are_keyed_and_differentiable(view: View) -> None:
-    x = smooth().requires_grad_()
-    seen = view(x, draw(3))
-    assert seen.shape == x.shape and not torch.equal(seen, view(x, draw(3, 1)))
-    assert torch.equal(view(x[1:2], Draw(draw(3).key[1:2], draw(3).step[1:2])), seen[1:2])
-    weight = torch.rand(seen.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    (g,) = torch.autograd.grad((seen * weight).sum(), x)
-    way = torch.rand(seen.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    # All views are affine in the image, so a large step tells the slope exactly.
-    rise = (view(x + way, draw(3)) - view(x, draw(3))) * weight
-    assert (g * way).sum().item() == pytest.approx(rise.detach().sum().item(), rel=1e-6)
-
-
-def test_views_at_rest_change_nothing() -> None:
-    x = smooth()
-    for view in (Perspective(0, 0, 0, 0), Light(0, 0), Rescale(1.0), Grain(0)):
-        assert torch.allclose(view(x, draw(3)), x, atol=1e-9), view
-
-
-def test_perspective_turns_the_right_way_round() -> None:
-    x = smooth(1, 32)
-    angle = 30 * (2 * draw(1).uniform("perspective", (6,), x.dtype)[0, 0] - 1)
-    seen = Perspective(30, 0, 0, 0)(x, draw(1))
-    c, s = torch.deg2rad(angle).cos(), torch.deg2rad(angle).sin()
-    for row, column in ((16, 16), (10, 20), (22, 12)):
-        u, v = (2 * column + 1) / 32 - 1, (2 * row + 1) / 32 - 1
-        across, down = ((c * u - s * v + 1) * 16 - 0.5).item(), ((s * u + c * v + 1) * 16 - 0.5).item()
-        i, j = math.floor(down), math.floor(across)
-        a, b = down - i, across - j
-        cell = x[0, 0, i : i + 2, j : j + 2]
-        expected = (1 - a) * ((1 - b) * cell[0, 0] + b * cell[0, 1]) + a * ((1 - b) * cell[1, 0] + b * cell[1, 1])
-        assert seen[0, 0, row, column].item() == pytest.approx(expected.item(), abs=1e-6)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from holdfast.parts.views.blur import Blurred
 from holdfast.parts.views.camera import Cropped, Photographed
-from holdfast.parts.views.chains import athalye, physical
+from holdfast.parts.views.chains import athalye, driven_by, physical
 from holdfast.parts.views.colour import Exposed, Printed
 from holdfast.parts.views.jpeg import Jpeg
 from holdfast.parts.views.view import Chain, View
@@ -13,6 +13,7 @@ VIEWS: dict[str, Callable[..., View]] = {
     "athalye": athalye,
     "blurred": Blurred,
     "cropped": Cropped,
+    "driven_by": driven_by,
     "exposed": Exposed,
     "jpeg": Jpeg,
     "photographed": Photographed,
@@ -21,4 +22,4 @@ VIEWS: dict[str, Callable[..., View]] = {
 }
 """The views that `--views` knows by name."""
 
-__all__ = ["VIEWS", "Blurred", "Chain", "Cropped", "Exposed", "Jpeg", "Photographed", "Printed", "View", "athalye", "physical"]
+__all__ = ["VIEWS", "Blurred", "Chain", "Cropped", "Exposed", "Jpeg", "Photographed", "Printed", "View", "athalye", "driven_by", "physical"]

@@ -25,7 +25,8 @@ class Photographed(View):
     Q = q d / (d cos t − q sin t), P = p (1 + Q sin t / d). What lies beside the print is `background`.
 
     `tilt` 0 to 60 and `roll` −180 to 180, in degrees; `zoom` 0.05 to 20; `shift` −1 to 1, a share of the longer side, drawn for each
-    direction; `background` 0 to 1: each a number or (low, high). `distance` 2 to 1000. The defaults change nothing.
+    direction; `background` 0 to 1: each a number or (low, high); where it is None the print's edge goes on. `distance` 2 to 1000. The
+    defaults change nothing.
 
     Bilinear, after a Gaussian as wide as the picture is smaller than the print, so that no pattern aliases.
 
@@ -42,7 +43,7 @@ class Photographed(View):
     roll: Range = 0.0
     zoom: Range = 1.0
     shift: Range = 0.0
-    background: Range = 0.5
+    background: Range | None = 0.5
     distance: float = 3.0
 
     def __post_init__(self) -> None:
@@ -50,7 +51,8 @@ class Photographed(View):
         within(self, -180.0, 180.0, "roll")
         within(self, 0.05, 20.0, "zoom")
         within(self, -1.0, 1.0, "shift")
-        within(self, 0.0, 1.0, "background")
+        if self.background is not None:
+            within(self, 0.0, 1.0, "background")
         within(self, 2.0, 1000.0, "distance")
 
     def seen(self, v: Images, draw: Draw) -> Images:
@@ -62,7 +64,8 @@ class Photographed(View):
         q = q * self.distance / (self.distance * tilt.cos() - q * tilt.sin())
         p = p * (1 + q * tilt.sin() / self.distance)
         across, down = _turned(p, q, axis - roll)
-        return resampled(v, down, across, between(draw, "background", self.background, v))
+        beside = None if self.background is None else between(draw, "background", self.background, v)
+        return resampled(v, down, across, beside)
 
     @property
     def random(self) -> bool:

@@ -55,6 +55,23 @@ def athalye(strength: float = 1.0) -> Chain:
     return Chain((camera, Exposed(offset=(-0.05 * s, 0.05 * s), noise=(0, 0.1 * s))))
 
 
+def driven_by(strength: float = 1.0) -> Chain:
+    """A sign by the road as a passing car sees it: from the side, nearer and farther, in sun and shade, out of focus, with noise.
+
+    `strength` from 0 to 1 draws every range toward what changes nothing.
+
+    Raises ConfigError for another strength.
+    Source: Eykholt et al. 2018, section 4.1: distances and angles of a drive-by test; they give no ranges for what they synthesise.
+
+    >>> driven_by(0).random
+    False
+    """
+    s = _share(strength)
+    camera = Photographed((0, 20 * s), (-10 * s, 10 * s), (1 - 0.1 * s, 1 + 0.1 * s), (-0.04 * s, 0.04 * s), None)
+    light = Exposed((1 - 0.2 * s, 1 + 0.2 * s), (-0.05 * s, 0.05 * s), noise=(0, 0.03 * s))
+    return Chain((camera, Blurred((0, 0.8 * s)), light))
+
+
 def _share(strength: float) -> float:
     if not (isinstance(strength, int | float) and math.isfinite(strength) and 0 <= strength <= 1):
         raise ConfigError(f"strength={strength!r}: expected a number from 0, which changes nothing, to 1")

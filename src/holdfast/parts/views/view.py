@@ -43,7 +43,8 @@ class View(ABC):
     @property
     def random(self) -> bool:
         """Whether two draws may differ."""
-        return any(low < high for low, high in (ends(getattr(self, field.name)) for field in fields(self)))  # type: ignore[arg-type]
+        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return any(low < high for low, high in (ends(value) for value in values if value is not None))
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,17 @@ from holdfast.training.shared.rp2 import rp2
 from holdfast.training.shared.sentence import Shared
 from holdfast.training.shared.short import SHARED, parse_shared
 from holdfast.training.shared.universal import universal, universal_gradient
-from holdfast.training.shared.views import PHOTOGRAPHED, Grain, Light, Perspective, Rescale, View
 
 __all__ = [
-    "PHOTOGRAPHED",
     "SHARED",
     "Bars",
     "Disc",
     "Fitted",
-    "Grain",
     "Judged",
-    "Light",
     "Mask",
-    "Perspective",
     "Picture",
-    "Rescale",
     "Shared",
     "Square",
-    "View",
     "fit",
     "judge",
     "keep",

@@ -14,8 +14,8 @@ from holdfast.core.rows import per_row
 from holdfast.core.types import Batch, Bounds, Goal, Model, Objective, Out
 from holdfast.engine import Samples, Setting, run
 from holdfast.engine.noise import drawn, model_noise
+from holdfast.parts.views import Chain, View
 from holdfast.training.shared.placements import Placement
-from holdfast.training.shared.views import View
 
 
 @final
@@ -64,9 +64,7 @@ class Scene:
     def show(self, x: Tensor, p: Tensor | None, bounds: Bounds, draw: Draw) -> Tensor:
         """The inputs with p on them (as they are for None), as the views show them, in the valid range."""
         seen = x if p is None else self.placement.apply(x, p, bounds, draw)
-        for view in self.views:
-            seen = view(seen, draw)
-        return bounds.clamp(seen) if self.views else seen
+        return bounds.clamp(Chain(self.views)(seen, draw, bounds)) if self.views else seen
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from holdfast.core.draw import Draw, row_key
 from holdfast.core.types import Model
 from holdfast.engine import Samples
 from holdfast.engine.noise import drawn, kept_generators, model_noise
+from holdfast.parts.views import View
 from holdfast.training.shared.ask import Scene
 from holdfast.training.shared.fit import Fitted
-from holdfast.training.shared.views import View
 
 _APART = 1 << 42
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from holdfast.core.errors import ConfigError, InputError
 from holdfast.core.types import Points
-from holdfast.training.shared.views import centres
 
 
 class Mask(ABC):
@@ -87,6 +86,11 @@ class Picture(Mask):
                 f"mask {self.path!r} cannot be read ({error}): give bars, square, disc, or a picture that is white inside"
             ) from error
         return torch.from_numpy(np.asarray(drawn, dtype=np.float32) / 255).to(x)[None, None]
+
+
+def centres(side: int, like: Tensor) -> Tensor:
+    """The middles of `side` pixels along an axis from −1 to 1: `[side]`."""
+    return (torch.arange(side, dtype=like.dtype, device=like.device) * 2 + 1) / side - 1
 
 
 MASKS: dict[str, Mask] = {"bars": Bars(), "disc": Disc(), "square": Square()}

@@ -14,8 +14,7 @@ from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Bounds, Points, Threat
 from holdfast.parts.threats import Additive
-from holdfast.training.shared.masks import Mask, Square
-from holdfast.training.shared.views import centres
+from holdfast.training.shared.masks import Mask, Square, centres
 
 _FREE = Bounds(-math.inf, math.inf)
 

@@ -8,6 +8,7 @@ from holdfast.core.types import Threat
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import CrossEntropy
 from holdfast.parts.threats import L2
+from holdfast.parts.views import View, driven_by
 from holdfast.training.shared.ask import Scene
 from holdfast.training.shared.masks import Mask, mask_of
 from holdfast.training.shared.moves import Climb
@@ -15,7 +16,6 @@ from holdfast.training.shared.penalties import Colour, Length, NonPrintability, 
 from holdfast.training.shared.placements import Added
 from holdfast.training.shared.sentence import Shared
 from holdfast.training.shared.short import shared
-from holdfast.training.shared.views import PHOTOGRAPHED, View
 
 
 @shared("Eykholt, Evtimov, Fernandes, Li, Rahmati, Xiao, Prakash, Kohno & Song 2018, arXiv:1707.08945")
@@ -31,7 +31,7 @@ def rp2(
     rate: float = 0.04,
     batch: int = 64,
     draws: int = 4,
-    views: tuple[View, ...] = PHOTOGRAPHED,
+    views: tuple[View, ...] = (driven_by(),),
 ) -> Shared:
     """RP2: stickers on one object, trained over its photographs and over views of them, to be taken for the target.
 
