@@ -8,7 +8,7 @@ from torch import Tensor
 from holdfast.core.attack import Attack
 from holdfast.core.draw import row_key
 from holdfast.core.errors import ConfigError
-from holdfast.core.types import Answer, Batch, Model
+from holdfast.core.types import Answer, Batch, Model, Out
 from holdfast.engine.noise import drawn, model_noise
 from holdfast.engine.pieces import Asker, Pieces
 from holdfast.engine.probe import EngineProbe
@@ -24,10 +24,14 @@ class BareProbe(EngineProbe):
         pass
 
 
-def perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, target: Tensor | None = None) -> Tensor:
+def perturb(
+    attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, target: Tensor | None = None,
+    ids: Tensor | None = None, clean: Out | None = None,
+) -> Tensor:  # fmt: skip
     """Where a rule's steps lead from `x` `[n, ...]`: no early stop, no verification, no claim that anything is fooled.
 
-    `x` in the model's range, dtype and device; `seed` keys the noise: give each batch of a training run its own.
+    `x` in the model's range, dtype and device; `seed` keys the noise: give each batch of a training run its own; `ids` `[n]` key that of
+    each row, its place in the batch when not given; `clean`: what the model says of `x`, asked of it when not given.
 
     Raises ConfigError for a rule that has no current point (it looks for the smallest change).
 
@@ -37,11 +41,14 @@ def perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, t
     >>> bool(((perturb(attacks.pgd(0.1, steps=3), model, x, y) - x).abs() <= 0.1 + 1e-6).all())
     True
     """
-    p = perturbation(attack, model, x, y, seed, target)
+    p = perturbation(attack, model, x, y, seed, target, ids, clean)
     return model.bounds.clamp(attack.threat.within(model.bounds).apply(x, p)).detach()
 
 
-def perturbation(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, target: Tensor | None = None) -> Tensor:
+def perturbation(
+    attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int = 0, target: Tensor | None = None,
+    ids: Tensor | None = None, clean: Out | None = None,
+) -> Tensor:  # fmt: skip
     """What `perturb` applies: the change itself, in the threat's own space.
 
     Raises ConfigError as `perturb` does.
@@ -50,11 +57,12 @@ def perturbation(attack: Attack, model: Model, x: Tensor, y: Tensor, seed: int =
     if attack.group.members > 1:
         raise ConfigError(f"{attack} makes several attempts at each input: training takes one, without restarts, rivals or radii")
     probe = BareProbe(model, attack, Asker(Pieces(max(1, len(x)))), seed)
-    place, none = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
-    key = row_key(seed, place, none).to(x.device)
-    step = none.to(x.device)
-    with torch.no_grad(), model_noise(model, seed, 0, purpose=2):
-        clean = drawn(model, x, key, step)
+    place = torch.arange(len(x), device=x.device) if ids is None else ids
+    step = torch.zeros_like(place)
+    key = row_key(seed, place, step)
+    if clean is None:
+        with torch.no_grad(), model_noise(model, seed, 0, purpose=2):
+            clean = drawn(model, x, key, step)
     radius = x.new_full((len(x),), attack.threat.radius)
     batch = Batch(x, y, step - 1, clean, key, step, radius)
     probe.batch, probe.step = batch, step

@@ -92,6 +92,18 @@ class ProbabilityMargin(ClassObjective):
 
 
 @dataclass(frozen=True)
+class Divergence(ClassObjective):
+    """KL(q(x) ‖ q(x')) = Σ_j q_j(x) (log q_j(x) − log q_j(x')), q = softmax(z): how far the answer is from the clean one, whatever the label.
+
+    Source: Zhang et al. 2019 (TRADES), equation 3; Miyato et al. 2015, equation 1.
+    """
+
+    def __call__(self, out: Out, batch: Batch) -> PerRow:
+        before, after = batch.clean.logits.log_softmax(dim=1), out.logits.log_softmax(dim=1)
+        return (before.exp() * (before - after)).sum(dim=1)
+
+
+@dataclass(frozen=True)
 class Alternating(ClassObjective):
     """The siblings of a sample take turns over several objectives, in order."""
 

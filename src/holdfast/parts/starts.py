@@ -41,6 +41,19 @@ class Uniform(Start):
 
 
 @dataclass(frozen=True)
+class Jitter(Start):
+    """A hair beside the clean input: a normal number of this `deviation` for each value, so that an objective with its least there has a
+    slope."""
+
+    deviation: float = 1e-3
+
+    def __call__(self, probe: Probe, where: Mask) -> Tensor:
+        zero = probe.threat.zero(probe.batch.x)
+        noise = self.deviation * probe.draw.normal("jitter", tuple(zero.shape[1:]), zero.dtype)
+        return probe.threat.project(probe.batch.x, zero + noise, probe.batch.radius)
+
+
+@dataclass(frozen=True)
 class Corner(Start):
     """As far as the ball goes the way of a random sign for each value: a corner of the L∞ ball."""
 

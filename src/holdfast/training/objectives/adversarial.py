@@ -1,0 +1,100 @@
+"""Adversarial training: the cross-entropy where an attack on the net of the moment has led."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from holdfast import attacks
+from holdfast.attacks.short import bounded
+from holdfast.core.errors import ConfigError
+from holdfast.core.types import Threat
+from holdfast.models import Classifier
+from holdfast.parts.threats import Linf
+from holdfast.training.lesson import Lesson
+from holdfast.training.objective import Searched, objective, taught
+
+
+@dataclass(frozen=True)
+class Adversarial(Searched):
+    smoothing: float = 0.0
+    clean: float = 0.0
+
+    def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
+        hard = taught(model, found, lesson.y, self.smoothing)
+        return hard if not self.clean else (1 - self.clean) * hard + self.clean * taught(model, lesson.x, lesson.y, self.smoothing)
+
+
+@objective("Madry, Makelov, Schmidt, Tsipras & Vladu 2018, arXiv:1706.06083")
+def pgd(threat: Threat | float, steps: int = 7, step: float | None = None, smoothing: float = 0.0, clean: float = 0.0) -> Adversarial:
+    """PGD adversarial training: the loss where projected gradient ascent leads from a random point of the ball.
+
+    min_θ E max_{x' ∈ B(x)} J(f_θ(x'), y),  the maximum by `steps` of PGD at α = `step` (by default 2.5 ε / `steps`).
+
+    Inputs `[n, ...]` in the model's range; `clean`: the share of the loss that the inputs as they are have; labels smoothed by `smoothing`.
+
+    Raises ConfigError for a radius or step that is not positive and finite.
+    Source: Madry et al. 2018, equation 2.1 and section 5.
+    Differs from the paper: the attack sees the net in eval mode.
+
+    >>> pgd(8 / 255).attack.stop.steps
+    7
+    """
+    return Adversarial(attacks.pgd(threat, steps, step, early=False), smoothing, clean)
+
+
+@objective("Wong, Rice & Kolter 2020, arXiv:2001.03994")
+def fgsm(threat: Threat | float, step: float | None = None, smoothing: float = 0.0) -> Adversarial:
+    """FGSM adversarial training from random starts ("fast"): the loss after one step from a random point of the ball.
+
+    x' = Π( x + η + α d(∇ J(x + η)) ),  η uniform in the ball,  α = `step`, by default 1.25 ε.
+
+    Inputs `[n, ...]` in the model's range; labels smoothed by `smoothing`. Robust accuracy under PGD may collapse to nothing within an epoch
+    (catastrophic overfitting): watch the alarm.
+
+    Raises ConfigError for a radius or step that is not positive and finite.
+    Source: Wong et al. 2020, algorithm 3; Goodfellow et al. 2015, section 6, without the random start.
+    Differs from the paper: the attack sees the net in eval mode.
+
+    >>> fgsm(8 / 255).attack.stop.steps
+    1
+    """
+    ball = bounded(threat, "fgsm")
+    return Adversarial(attacks.pgd(ball, 1, 1.25 * ball.radius if step is None else step, early=False), smoothing)
+
+
+@dataclass(frozen=True)
+class Noisy(Adversarial):
+    noise: float = 2.0
+    step: float = 1.0
+
+    def look(self, model: Classifier, lesson: Lesson) -> Tensor:
+        x, radius = lesson.x, self.attack.threat.radius
+        start = x + self.noise * radius * (2 * lesson.draw.uniform("nfgsm", tuple(x.shape[1:]), x.dtype) - 1)
+        with torch.enable_grad():
+            start = start.requires_grad_()
+            (g,) = torch.autograd.grad(taught(model, start, lesson.y), start)
+        return model.bounds.clamp(start + self.step * radius * g.sign())
+
+
+@objective("de Jorge, Bibi, Volpi, Sanyal, Torr, Rogez & Dokania 2022, arXiv:2202.01181")
+def nfgsm(threat: Threat | float, noise: float = 2.0, step: float = 1.0, smoothing: float = 0.0) -> Noisy:
+    """N-FGSM adversarial training: one step of FGSM from more noise than the ball holds, and no projection.
+
+    x' = x + η + α ε sign(∇ J(x + η)),  η uniform in [−k ε, k ε],  k = `noise`, α = `step`.
+
+    Inputs `[n, ...]` in the model's range; L∞ only; labels smoothed by `smoothing`.
+
+    Raises ConfigError for another norm, or a radius that is not positive and finite.
+    Source: de Jorge et al. 2022, equation 4 and algorithm 1.
+    Differs from the paper: x' is clipped to the valid range; the attack sees the net in eval mode.
+
+    >>> nfgsm(8 / 255).noise
+    2.0
+    """
+    ball = bounded(threat, "nfgsm")
+    if not isinstance(ball, Linf):
+        raise ConfigError(f"nfgsm({ball!r}): it is an L∞ method; choose linf:RADIUS, or pgd")
+    return Noisy(attacks.fgsm(ball), smoothing, 0.0, noise, step)
