@@ -23,9 +23,9 @@ from holdfast.report.strips import Panel, sheet, strip
 from holdfast.report.words import figure, percent
 from holdfast.synthesis import Synthesised, fooling_ascent, fooling_evolution
 from holdfast.training.shared import fit, judge, parse_shared
-from holdfast.training.shared.placements import Added
+from holdfast.training.shared.placements import Added, Pasted
 
-SIDE, LETTERS, FITTED = 112, 11, 300
+SIDE, LETTERS, FITTED = 112, 11, 100
 NET = "a small convolutional net for scikit-learn's scans of digits, enlarged to 28×28"
 
 Drawn = tuple[Image.Image, str]
@@ -82,25 +82,27 @@ def shared(call: str) -> Drawn:
     """The one perturbation; scans that it was not fitted to, without it and with it; how often it works on all of those."""
     (x, y), method = scans("test"), parse_shared(call)
     fitted = fit(method, net(), scans("train")[0][:FITTED])
-    rate, p, target = judge(fitted, net(), x, y), fitted.perturbation, method.target
+    rate, p, target, placement = judge(fitted, net(), x, y), fitted.perturbation, method.target, method.scene.placement
     rows = [int((y == digit).nonzero()[0]) for digit in range(10) if digit != target][:5]
-    if isinstance(method.scene.placement, Added):
-        what = change(p, "perturbation", f"{type(method.scene.placement.threat).__name__} {figure(fitted.size)}")
+    if isinstance(placement, Pasted):
+        what = panel(p * placement.shape(p[None])[0], "the patch", f"{p.shape[-1]} of 28 pixels wide")
     else:
-        what = panel(p, "the patch", f"{p.shape[-1]} of 28 pixels wide")
-    done = (
-        f"{percent(rate.altered_rate)} of {len(x)} change class"
-        if target is None
-        else f"{percent(rate.success_rate)} of the others become {target}"
-    )
+        what = change(p, "perturbation", f"Linf {figure(fitted.size)}")
+    done = f"{percent(rate.altered_rate)} of {len(x)} change class"
+    if target is not None:
+        done = f"{percent(rate.success_rate)} of other digits become {target}"
     strips = [
-        answered("One perturbation for all inputs, and scans that it was not fitted to", x[rows], what),
-        answered(f"The same scans with it: {done}", fitted.apply(x)[rows], Panel(Image.new("RGB", (SIDE, 1), "white"), ())),
+        answered("One change for all inputs, and scans that it was not fitted to", x[rows], what),
+        answered(
+            f"The same scans with it: {done}",
+            fitted.apply(x)[rows],
+            Panel(Image.new("RGB", (what.image.width, 1), "white"), ()),
+        ),
     ]
     return sheet(strips, 1), f"`{method}` against {NET}: fitted to {FITTED}, shown on others"
 
 
-def stickers(call: str, digit: int = 8, photographs: int = 12) -> Drawn:
+def stickers(call: str, digit: int = 1, photographs: int = 12) -> Drawn:
     """An object, where stickers may be, the stickers; photographs of it that were not fitted to, without them and with them."""
     (x, y), method = scans("test"), parse_shared(call)
     scene, bounds, sign = method.scene, net().bounds, x[(y == digit).nonzero()[0]]
@@ -174,12 +176,12 @@ def linear() -> Drawn:
 
 
 OTHERS: dict[str, Callable[[], Drawn]] = {
-    "universal": partial(shared, "universal(0.2)"),
-    "universal_gradient": partial(shared, "universal_gradient(0.2)"),
-    "patch": partial(shared, "patch(3)"),
-    "rp2": partial(stickers, "rp2(3)"),
+    "universal": partial(shared, "universal(0.3, passes=5)"),
+    "universal_gradient": partial(shared, "universal_gradient(0.3)"),
+    "patch": partial(shared, "patch(3, side=0.7, least=0.8, passes=60, rate=0.1, batch=50)"),
+    "rp2": partial(stickers, "rp2(8, weight=0.1, passes=40, draws=2)"),
     "fooling_ascent": partial(fooling, fooling_ascent),
-    "fooling_evolution": partial(fooling, fooling_evolution, generations=200),
+    "fooling_evolution": partial(fooling, fooling_evolution, generations=100),
     "linear_exact": linear,
 }
 """Each draws a picture and says, with the call in backticks, what it shows."""
