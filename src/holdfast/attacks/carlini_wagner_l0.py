@@ -147,7 +147,7 @@ def carlini_wagner_l0(
     (one at least); at most `rounds` times `steps` gradients. The authors have 1000 steps, rate 0.01, weights from 1e-3 by 2 to 2e6.
 
     Raises ConfigError for no steps or rounds, a rate, weight or confidence out of range, a drop outside (0, 1), or a factor of at most 1.
-    Source: Carlini & Wagner 2017, section VI-B.
+    Source: Carlini & Wagner 2017, the L0 attack, and the authors' code.
     Differs from the paper, where one place leaves at a time (in the authors' code up to 0.3 times the root of their number): a share
     does, together with all that did not change by a thousandth of the range, and where that was too many half of them come back;
     inputs at the end of the range start a 2000th inside; per row.

@@ -103,7 +103,7 @@ def carlini_wagner_linf(
     Adam while τ is the whole range; it falls with τ. The authors have 1000 steps, `initial` 1e-5.
 
     Raises ConfigError for no steps, a rate, weight or confidence out of range, a decay outside (0, 1), or a factor of at most 1.
-    Source: Carlini & Wagner 2017, section VI-C.
+    Source: Carlini & Wagner 2017, the L∞ attack, and the authors' code.
     Differs from the paper: a row is done with τ at max|δ_i| ≤ 1.02 τ; the rate is in proportion to τ, where theirs is 0.005 (as large as
     a small τ itself, so that the values never keep it all at once); inputs at the end of the range start a 2000th inside; per row.
 

@@ -91,7 +91,7 @@ def ddn(
     widths; `levels` (256 in the paper) asks only about points on so many grey levels.
 
     Raises ConfigError for no steps, γ outside (0, 1), a length that is not positive, fewer than two levels, or levels without a range.
-    Source: Rony et al. 2019, algorithm 1; α as in the authors' code.
+    Source: Rony et al. 2019; α as in the authors' code.
     Differs from the paper: values at the edge of the range that g would push outside have no part in the step; the points need not lie on
     grey levels unless `levels` says so; steps are in units of the range.
 

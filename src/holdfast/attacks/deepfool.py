@@ -90,7 +90,8 @@ def deepfool(
 ) -> Attack:
     """DeepFool: the smallest change to cross the nearest boundary of the model linearised here, repeated until it is crossed.
 
-    l = argmin_k |f_k| / ‖w_k‖_q,  r ← r + |f_l| / ‖w_l‖_q^q · …,  x' = x + (1 + η) Σ r  (exact in one step on an affine model).
+    f_k = z_k − z_y, w_k = ∇f_k;  l = argmin_k |f_k| / ‖w_k‖_q;  x ← x + (1 + η) |f_l| / ‖w_l‖_q · argmax_{‖d‖_p ≤ 1} ⟨w_l, d⟩.
+    On an affine model the first step is exact.
 
     Inputs `[n, ...]` in the model's range; `threat` L2, L∞ or L1, its radius the farthest worth looking (∞: anywhere); a bare
     number is an L∞ radius; `classes`: the label and the likeliest others are considered (all when targeted); η = `overshoot`.

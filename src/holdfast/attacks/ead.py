@@ -126,7 +126,7 @@ def ead(
     elastic net (`en`, in which the threat's radius is then counted).
 
     Raises ConfigError for no steps or searches, a rate or weight that is not positive, a negative β or κ, or an unknown decision.
-    Source: Chen et al. 2018, eqs. 4 to 7 and algorithm 1.
+    Source: Chen et al. 2018, algorithm 1.
     Differs from the authors' code: each input has its own early abort, on the whole objective, and none where the search has fooled; the
     slack point stays inside the range and counts as well.
 

@@ -102,7 +102,7 @@ def fmn(
     widths of the range to a hundredth, γ from `gamma` to 0.001, both along a cosine.
 
     Raises ConfigError for no steps, a rate that is not positive, or γ outside (0, 1).
-    Source: Pintor et al. 2021, algorithm 1 and appendix.
+    Source: Pintor et al. 2021, and the authors' code.
     Differs from the paper: a point inside the sphere is drawn out onto it (in the authors' code only in L2); in L1 the projection is onto
     the ball and the range at once, in L0 it keeps what still helps inside the range; where the gradient is zero, a random way is taken;
     rows start at the clean input.

@@ -103,7 +103,8 @@ def jsma(
     `direction`: `increase`, `decrease`, or `both`; at most `steps` choices of two gradients each.
 
     Raises ConfigError for a theta that is not positive, a gamma outside (0, 1], an unknown direction or no steps.
-    Source: Papernot et al. 2016, eq. 8 (decrease: eq. 9) and algorithms 2 and 3; untargeted: Wiyatno & Xu 2018, arXiv:1808.07945.
+    Source: Papernot et al. 2016, saliency maps of increase and decrease, pairs by algorithm 3; untargeted: Wiyatno & Xu 2018,
+    arXiv:1808.07945.
     Differs from the paper: F are the logits (of the softmax the others' sum is −F_t, and the map no more than a square); where no feature
     or pair meets both conditions the search ends; `both` and the untargeted form, which lowers the label's logit and raises the others'.
 

@@ -139,7 +139,7 @@ def lbfgs(
     `probability`; when None the paper's cross-entropy toward the target, and untargeted the margin.
 
     Raises ConfigError for no steps, searches or history, a weight that is not positive, or an unknown objective.
-    Source: Szegedy et al. 2013, section 4.1.
+    Source: Szegedy et al. 2013, the box-constrained problem and its penalty form.
     Differs from the paper: ‖r‖², which has a gradient at 0 (as all implementations have it); c by bisection in logarithms, each search
     from the end of the last; all trial points count; an untargeted form.
 

@@ -61,7 +61,9 @@ class Places(Proposal):
         return threat.bounds.clamp(torch.zeros_like(x) + low + (high - low) * share)
 
 
-@attack("Fawzi & Frossard 2016, BMVC (occluding patches); content: Brown et al. 2017, arXiv:1712.09665", threats=("occlusion",))
+@attack(
+    "Fawzi & Frossard 2016, BMVC; Wang et al. 2018, arXiv:1711.04451; content: Brown et al. 2017, arXiv:1712.09665", threats=("occlusion",)
+)
 def occlusion(
     threat: Threat | float = Occlusion(8),
     steps: int = 100,
@@ -82,7 +84,8 @@ def occlusion(
     alone, or `adversarial` (by gradients, α = `step` of the range's width).
 
     Raises ConfigError for no steps, a stride below 1, another fill, or a step that is not positive and finite.
-    Source: Fawzi & Frossard 2016, "Measuring the effect of nuisance variables on classifiers" (a square that hides a part).
+    Source: Fawzi & Frossard 2016, "Measuring the effect of nuisance variables on classifiers" (a square that hides a part); Wang et al.
+    2018, "Visual concepts and compositional voting" (objects that hide a part).
     Differs from the paper: a grid and independent draws instead of a Markov chain over places; content that is searched for.
 
     >>> str(occlusion(steps=49, fill="mean"))

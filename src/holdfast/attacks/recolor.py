@@ -28,7 +28,7 @@ def recolor(
     along a cosine; τ = `tau`; κ = `confidence` in logits. Of all that fooled, the one of least penalty is claimed.
 
     Raises ConfigError for an infinite radius, no steps, a rate that is not positive, or a negative weight or confidence.
-    Source: Laidlaw & Feizi 2019, sections 3 and 4; ε = 0.06, 16 × 32 × 32 entries, 100 steps of Adam and τ = 0.05 of the authors' code.
+    Source: Laidlaw & Feizi 2019; ε = 0.06, 16 × 32 × 32 entries, 100 steps of Adam and τ = 0.05 of the authors' code.
     Differs from the paper: the rate falls (the code's is 0.001 throughout); the hinge ends at κ, where the code's has no end; the
     smoothest success is kept, not that of the greatest loss.
 

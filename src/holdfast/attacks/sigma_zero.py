@@ -88,7 +88,7 @@ def sigma_zero(
     `change` × the rate; all in units of the range's width.
 
     Raises ConfigError for no steps, or a rate, σ, threshold or change that is not positive.
-    Source: Cinà et al. 2024, algorithm 1; the values of section 4.
+    Source: Cinà et al. 2024; σ, τ, its change and the rates as in the authors' code.
     Differs from the paper: a targeted form; ranges other than 0..1.
 
     >>> sigma_zero(steps=100).threat.radius

@@ -47,7 +47,7 @@ def stadv(
     τ = `tau`; κ = `confidence` in logits. Of all flows that fooled, the one with the least flow loss is claimed.
 
     Raises ConfigError for no steps, a rate that is not positive, or a negative weight or confidence.
-    Source: Xiao et al. 2018, eq. 1 to 4, with its τ = 0.05.
+    Source: Xiao et al. 2018, eq. 1 (the flow), 3 (the hinge) and 4 (its smoothness), with τ = 0.05.
     Differs from the paper: Adam instead of L-BFGS with line search; displacements may be bounded; the smoothest success is kept, not the
     last point.
 
