@@ -27,7 +27,7 @@ ATTACKS = {
         (fmn(L1(math.inf), steps=150), 1.03),
         (fab(L1(math.inf), steps=30), 1.03),
         # It minimises β‖p‖₁ + ‖p‖₂², whose second part spreads what the first would give one value: less so, the larger β is.
-        (ead(steps=100, searches=8, initial=1.0, beta=1e-2), 1.1),
+        (ead(steps=200, searches=9, initial=1.0, beta=0.1, rate=0.1), 1.1),
     ],
     0: [(fmn(L0(math.inf), steps=150), 1.1), (sigma_zero(steps=300), 1.1)],
 }
