@@ -116,8 +116,8 @@ class EngineProbe:
                 if not len(index) or (k + 1) * self.asker.filled(len(index)) < k * len(q):
                     out, slopes = out.map(Tensor.detach), q.new_zeros(len(q), k, *q.shape[1:])
                     if len(index):
-                        again = [batch[index], *(t[index] for t in (number, q.detach(), wanted, *less))]
-                        part = self.asker.each(len(index), lambda rows: one(*(t[rows] for t in again), settle=False))
+                        some, rest = batch[index], [t[index] for t in (number, q.detach(), wanted, *less)]
+                        part = self.asker.each(len(index), lambda rows: one(some[rows], *(t[rows] for t in rest), settle=False))
                         slopes = slopes.index_copy(0, index, part.extra.tensors["jacobian"])
                     return _Reply(out, Named({"jacobian": slopes}))
             with torch.enable_grad():
