@@ -51,9 +51,9 @@ class DeepFool(Sourced):
         ranked = batch.clean.logits.scatter(1, base.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True, stable=True)
         # Every class must fall below a target, wherever it was in the beginning.
         rivals = ranked[:, : (ranked.shape[1] if self.targeted else min(self.classes, ranked.shape[1])) - 1]
-        answer, jacobian = probe.jacobian(state.p, torch.cat([base.unsqueeze(1), rivals], dim=1), draws=self.source.asks())
+        answer, w = probe.jacobian(state.p, rivals, base=base, standing=True, draws=self.source.asks())
         chosen = answer.out.logits.gather(1, torch.cat([base.unsqueeze(1), rivals], dim=1))
-        gap, w = chosen[:, 1:] - chosen[:, :1], jacobian[:, 1:] - jacobian[:, :1]
+        gap = chosen[:, 1:] - chosen[:, :1]
         w = w * self._free(batch.x, state.p, w, probe.bounds) if isinstance(threat, L1) else w
         norms = threat.gradient_norm(w.flatten(0, 1)).reshape(gap.shape).clamp_min(1e-12)
         if self.targeted:

@@ -74,14 +74,12 @@ class Fab(Sourced):
         if self.rivals:
             _, f, w = self.source(probe, p, Margin(targeted=True))
             return f, w
-        classes = batch.clean.logits.shape[1]
-        answer, slopes = probe.jacobian(p, torch.arange(classes, device=p.device).expand(len(p), -1), draws=self.source.asks())
-        label = batch.y.reshape(-1, 1, *[1] * (p.ndim - 1))
-        slopes = slopes - slopes.gather(1, label.expand(-1, 1, *p.shape[1:]))
-        f = answer.out.logits - at(answer.out.logits, batch.y).unsqueeze(1)
+        others = torch.arange(batch.clean.logits.shape[1] - 1, device=p.device).expand(len(p), -1)
+        others = others + (others >= batch.y.unsqueeze(1))
+        answer, slopes = probe.jacobian(p, others, draws=self.source.asks(), base=batch.y)
+        f = answer.out.logits.gather(1, others) - at(answer.out.logits, batch.y).unsqueeze(1)
         norms = probe.threat.gradient_norm(slopes.flatten(0, 1)).reshape(f.shape)
-        distance = (f.abs() / norms.clamp_min(1e-12)).scatter(1, batch.y.unsqueeze(1), torch.inf)
-        nearest = distance.argmin(dim=1)
+        nearest = (f.abs() / norms.clamp_min(1e-12)).argmin(dim=1)
         chosen = nearest.reshape(-1, 1, *[1] * (p.ndim - 1)).expand(-1, 1, *p.shape[1:])
         return at(f, nearest), slopes.gather(1, chosen).squeeze(1)
 
@@ -110,7 +108,7 @@ def fab(threat: Threat | float = L2(math.inf), steps: int = 100, restarts: int =
     d = argmin ‖d‖ with f + ⟨w, d⟩ = 0 and x + p + d valid;  p' = (1 − α)(p + η d₁) + α η d₂;  where fooled p' ← β p'.
 
     Inputs `[n, ...]` in the model's range; `threat` L∞, L2 or L1: within a finite radius it ends at the first success; without one it looks
-    for the smallest change with all `steps`. Each step asks for the gradients of all classes and one forward more; `eot`: draws of a
+    for the smallest change with all `steps`. Each step asks for the gradients of all other classes and one forward more; `eot`: draws of a
     stochastic model that each of its answers is the mean of.
 
     Raises ConfigError for no steps, no draws, a negative radius, or restarts without a radius.

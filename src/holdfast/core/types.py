@@ -247,8 +247,19 @@ class Probe(Protocol):
         """The answer, the objective `f` `[n]` and its gradient in `p`."""
         ...
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
-        """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`; −1 stands for the sum of them all."""
+    def jacobian(
+        self,
+        p: Tensor,
+        classes: Tensor,
+        where: Tensor | None = None,
+        draws: int = 1,
+        base: Tensor | None = None,
+        standing: bool = False,
+    ) -> tuple[Answer, Tensor]:
+        """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`; −1 stands for the sum of them all.
+
+        `base` `[n]`: of what each logit is above that of this class; `standing`: rows that are wrong get zeros, and cost no backward.
+        """
         ...
 
 
