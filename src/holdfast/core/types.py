@@ -115,6 +115,20 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Ranged(Protocol):
+    """What every model has and no bare network: the range of its inputs."""
+
+    bounds: Bounds
+
+
+@runtime_checkable
+class Marked(Protocol):
+    """A model that can be told from others by what it is made of, on whatever device."""
+
+    def fingerprint(self) -> str: ...
+
+
+@runtime_checkable
 class Keyed(Protocol):
     """A model with noise that follows from each row's key, not from a generator: the same `draw` is answered alike in any company."""
 
