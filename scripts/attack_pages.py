@@ -3,42 +3,35 @@
     python scripts/attack_pages.py              all pages, and the pictures that are missing
     python scripts/attack_pages.py --draw NAME  the pictures of these methods again (without names: of all)
 
-Pictures show four MNIST digits under a plainly trained LeNet where HOLDFAST_DATA (default ../shared/data) has them, else scikit-learn's
-scans under the demo's net. The call that made a picture is kept inside it. Long searches are cut short for pictures, as the call says.
+Pictures are `attack_pictures.py`'s; the call that made one is kept inside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
-import io
-import os
 import re
-import tempfile
 import textwrap
 from collections.abc import Callable
-from functools import cache
+from doctest import DocTestParser
 from pathlib import Path
 from typing import Any
 
+from attack_pictures import draw
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from holdfast import Budget, Classifier, Dataset, HoldfastError, catalogue, evaluate, load_data
-from holdfast.attacks.short import ENTRIES, THREATS, Entry
-from holdfast.core.types import Threat
-from holdfast.demo import demo_classifier
-from holdfast.models import load_net
-from holdfast.report import export
+from holdfast import catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "attacks"
-ROOMS = ("holdfast.attacks", "holdfast.training.shared", "holdfast.training", "holdfast.synthesis", "holdfast.exact")
-RADII = {"linf": 0.2, "l2": 2.0, "l1": 20.0, "l0": 20.0, "flow": 1.0, "colour": 0.1, "occlusion": 8.0}
-LIGHT = {"steps": 200, "iterations": 200, "rivals": 3}
-SHOWN, TRIED, DEADLINE, LARGEST = 4, 24, 900.0, 30_000
-EQUATION = re.compile(r"[=∈≤Π∇]|\bmin|\bmax")
+ROOMS = ("holdfast.attacks", "holdfast.training.shared", "holdfast.synthesis", "holdfast.exact")
+SHOWS = {
+    "row": "clean, adversarial, difference", "shared": "one perturbation, inputs without it and with it",
+    "synthesis": "an image for each class", "exact": "the smallest change in each norm",
+}  # fmt: skip
+EQUATION = re.compile(r"[=←∈≤Π∇]|\bmin|\bmax")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -72,8 +65,8 @@ def page(row: dict[str, Any]) -> str:
     if file.exists():
         with Image.open(file) as image:
             words = image.text["Description"]
-        lines += [f"![{name}: clean, adversarial, difference](pictures/{file.name})", "", words + ".", ""]
-        form = words.split("`")[1]
+        lines += [f"![{name}: {SHOWS[row['kind']]}](pictures/{file.name})", "", words + ".", ""]
+        form = words.split("`")[1] if row["kind"] in ("row", "shared") else ""
     facts = {
         "kind": row["kind"], "access": row["access"], "threats": ", ".join(row["threats"]),
         "looks for": ("the smallest change" if row["minimum_norm"] else "any change within the threat") if row["threats"] else "",
@@ -85,7 +78,7 @@ def page(row: dict[str, Any]) -> str:
     if form:
         lines += ["```sh", f'holdfast attack "{form}" --model pkg.mod:build --data npz:test.npz --out adv', "```", ""]
     for place, text in enumerate(rest):
-        lines += [*shown(text, place == 0), ""]
+        lines += [*shown(imports(name, make, text) + text if text.startswith(">>>") else text, place == 0), ""]
     return "\n".join(lines).rstrip() + "\n\nWritten by `scripts/attack_pages.py` from the docstring.\n"
 
 
@@ -103,6 +96,27 @@ def signature(name: str, make: Callable[..., Any]) -> str:
     ]
     flat = f"{name}({', '.join(words)})"
     return flat if len(flat) <= 100 else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + ")"
+
+
+def imports(name: str, make: Callable[..., Any], text: str) -> str:
+    """The lines that an example needs before it: what its module knows and the example does not import itself."""
+    code = "".join(example.source for example in DocTestParser().get_examples(text))
+    used = dict.fromkeys(node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    own = {alias.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    known, lines = inspect.unwrap(make).__globals__, []
+    for word in used:
+        if word not in known or word in own:
+            continue
+        home = next((room for room in ("holdfast", *ROOMS, "holdfast.parts.threats") if hasattr(importlib.import_module(room), word)), None)
+        if inspect.ismodule(known[word]):
+            lines.append(
+                f">>> import {word}"
+                if known[word].__name__ == word
+                else f">>> from {known[word].__name__.rpartition('.')[0]} import {word}"
+            )
+        else:
+            lines.append(f">>> from {home or known[word].__module__} import {word}")
+    return "".join(line + "\n" for line in sorted(lines))
 
 
 def shown(text: str, first: bool) -> list[str]:
@@ -134,66 +148,6 @@ def index() -> str:
         words = [row["kind"], row["access"], ", ".join(row["threats"]), plain(row["summary"]), row["paper"]]
         lines.append(f"| [{row['name']}]({row['name']}.md) | " + " | ".join(words) + " |")
     return "\n".join(lines) + "\n\nWritten by `scripts/attack_pages.py`.\n"
-
-
-def draw(name: str) -> str | None:
-    """Run the method and keep a picture of what it found; None when that went well, else why there is none."""
-    entry = ENTRIES.get(name)
-    if entry is None or entry.kind != "row":
-        return "only methods of kind row are drawn"
-    takes = inspect.signature(entry.make).parameters
-    light = {key: most for key, most in LIGHT.items() if key in takes and (takes[key].default or 0) > most}
-    model, data, words = scene("colour" in entry.threats[:1])
-    for grow in (1.0, 1.5, 2.0, 2.5):
-        try:
-            made = entry.make(*threats(entry, grow), **light)
-            with tempfile.TemporaryDirectory() as folder:
-                result = evaluate(model, data, made.threat, attacks=[made], out=folder, budget=Budget(deadline=DEADLINE), replica=False)
-                if export(result, data, folder, SHOWN, SHOWN, width=850).pictures < SHOWN:
-                    continue
-                sheet = Path(folder) / "sheet.png"
-                keep(name, sheet, f"`{made}` {words}")
-                return None
-        except (HoldfastError, TypeError) as error:
-            return str(error)
-    return f"it broke less than {SHOWN} of {TRIED}"
-
-
-def threats(entry: Entry, grow: float) -> tuple[Threat | float, ...]:
-    """The threat of a picture, where the method needs one: a radius that an eye can see, in the first norm of its own."""
-    norm = next((norm for norm in entry.threats if norm in THREATS and norm in RADII), None)
-    if entry.minimum_norm or norm is None:
-        return ()
-    radius = round(RADII[norm] * grow, 6)
-    return (radius,) if norm == "linf" else (THREATS[norm](radius),)
-
-
-def keep(name: str, sheet: Path, words: str) -> None:
-    """The sheet in few colours, with the words inside."""
-    note, buffer = PngInfo(), io.BytesIO()
-    note.add_itxt("Description", words)
-    with Image.open(sheet) as image:
-        image.quantize(64).save(buffer, "PNG", optimize=True, pnginfo=note)
-    if buffer.tell() > LARGEST:
-        raise SystemExit(f"the picture of {name} has {buffer.tell()} bytes, more than {LARGEST}: show fewer samples")
-    picture(name).parent.mkdir(parents=True, exist_ok=True)
-    picture(name).write_bytes(buffer.getvalue())
-
-
-@cache
-def scene(colour: bool) -> tuple[Classifier, Dataset, str]:
-    """Model, data, and what to call them: digits, or photographs for what is about colours."""
-    shared = Path(os.environ.get("HOLDFAST_DATA") or ROOT.parent / "shared" / "data")
-    weights, photographs = shared / "models" / "mnist_lenet5_clean.safetensors", shared / "models" / "cifar10_resnet20.safetensors"
-    if colour and photographs.exists():
-        data = load_data(f"npz:{shared / 'cifar10' / 'cifar10_test_2k.npz'}", limit=TRIED)
-        net = Classifier(load_net("resnet20", photographs), 10, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-        return net, data, f"against a plainly trained ResNet-20: {SHOWN} of {TRIED} CIFAR-10 photographs"
-    if weights.exists():
-        data = load_data(f"npz:{shared / 'mnist' / 'mnist.npz'}", limit=TRIED)
-        return Classifier(load_net("lenet5", weights), 10), data, f"against a plainly trained LeNet: {SHOWN} of {TRIED} MNIST digits"
-    folder = Path(tempfile.mkdtemp())
-    return demo_classifier(folder, print), load_data("digits", limit=TRIED), f"against the demo's net: {SHOWN} of {TRIED} scans"
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from holdfast import catalogue
 from holdfast.attacks.short import parse, parse_threat
@@ -19,6 +20,7 @@ from holdfast.data import Dataset, load_data
 from holdfast.demo import demo_classifier
 from holdfast.evaluation import CURVE, Budget, Result, evaluate
 from holdfast.evaluation import merge as merge_runs
+from holdfast.evaluation.diagnosis import STEADY, answers_apart
 from holdfast.models import Classifier, load_net, load_views
 from holdfast.progress import Interrupt, Show
 from holdfast.report import Exported, export, html_report, json_report, spectra_report, terminal
@@ -29,7 +31,8 @@ app = typer.Typer(
     name="holdfast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Measure how robust a neural network really is.",
 )  # fmt: skip
-console = Console()
+# What is printed are names, paths and docstrings, whose brackets are no markup.
+console = Console(markup=False)
 
 Model = Annotated[str, typer.Option(help="One of ours by name (holdfast list models), or pkg.mod:callable.")]
 Weights = Annotated[Path | None, typer.Option(help="A .safetensors file, or a .pt read as weights only.")]
@@ -135,7 +138,13 @@ def attack(
     split: Split = "test",
     limit: Limit = None,
     offset: Offset = 0,
-    threat: Annotated[str | None, typer.Option(help="Used where the attack names no radius of its own.")] = None,
+    threat: Annotated[
+        str | None,
+        typer.Option(
+            help="Used where the attack names none of its own; one that looks for the smallest change (minimum norm in the list) takes "
+            "its norm and no radius: what it finds counts at any distance."
+        ),
+    ] = None,
     mean: Mean = None,
     std: Std = None,
     bounds: Bounds = "0,1",
@@ -146,7 +155,7 @@ def attack(
     seed: Seed = 0,
     slots: SlotCount = None,
     replica: Replica = True,
-    pictures: Annotated[int, typer.Option(min=0, help="Write a PNG of at most so many broken samples.")] = 100,
+    pictures: Annotated[int | None, typer.Option(min=0, help="Write a PNG of at most so many broken samples; 100 when not given.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make adversarial examples with one attack, or one perturbation for all; a killed run goes on when called again."""
@@ -155,14 +164,19 @@ def attack(
     net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     if one is not None:
+        for option, used in (("--slots", slots is not None), ("--no-replica", not replica), ("--pictures", pictures is not None)):
+            if used:
+                raise ConfigError(f"{option} is for attacks on rows, {one.name} is one perturbation for all: leave it out")
         return _fit(one, net, dataset, out, seed, as_json)
     _on_rows(spec)
     made = parse(spec, given)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        if given and made.threat.radius > given.radius:
+            show.say(f"{made.name} looks for the smallest change: the radius of --threat {threat} is no limit to it")
         result = evaluate(
             net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, replica=replica, watch=show, halt=interrupt
         )
-    made_files = None if interrupt.asked else export(result, dataset, out, pictures)
+    made_files = None if interrupt.asked else export(result, dataset, out, 100 if pictures is None else pictures)
     _conclude(result, as_json, None, interrupt, out / "report.html", made_files)
 
 
@@ -207,7 +221,7 @@ def spectra(
     if as_json:
         print(json.dumps({"report": str(page)}))
     else:
-        console.print(f"spectra: {page}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"spectra: {page}", soft_wrap=True, highlight=False)
 
 
 @app.command(name="list")
@@ -220,12 +234,19 @@ def list_command(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*(", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in row.values()))
+        facts = (_fact(name, value) for name, value in row.items() if name not in ("name", "summary") and value)
+        table.add_row(row["name"], "\n".join(filter(None, (row["summary"], "; ".join(facts)))))
     console.print(table)
+
+
+def _fact(name: str, value: object) -> str:
+    """`threats: linf, l2`; what is just so is said by its name alone."""
+    word = name.replace("_", " ")
+    return word if value is True else f"{word}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def _fit(method: Shared, net: Classifier, data: Dataset, out: Path, seed: int, as_json: bool) -> None:
@@ -236,12 +257,15 @@ def _fit(method: Shared, net: Classifier, data: Dataset, out: Path, seed: int, a
         raise ConfigError(f"{out} holds another run: choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        if answers_apart(net, net.bounds.intake(data.x[:32], net.dtype, net.device), seed)[1] > STEADY and not net.stochastic:
+            show.say("the model answers the same inputs differently each time: taken as --stochastic")
+            net = net.declared(True)
         said = lambda passed, rate: show.say(f"pass {passed}: {rate:.1%} fooled")  # noqa: E731
         fitted = fit(method, net, data.x[::2], seed, data.ids[::2], out / "fit.snapshot", interrupt, said)
     if not fitted.complete:
         typer.echo(f"stopped; run the same command again to go on from {out}", err=True)
         raise typer.Exit(130)
-    judged = asdict(judge(fitted, net, data.x[1::2], data.y[1::2], seed))
+    judged = {"stochastic": net.stochastic} | asdict(judge(fitted, net, data.x[1::2], data.y[1::2], seed))
     costs = {"forwards": fitted.forwards, "backwards": fitted.backwards, "passes": len(fitted.history)}
     summary = {"attack": str(method), "size": fitted.size, **judged, **costs, "perturbation": str(keep(fitted, out))}
     if as_json:
@@ -255,9 +279,7 @@ def _classifier(
     model: str, weights: Path | None, mean: str | None, std: str | None, bounds: str, classes: int | None, device: str | None,
     stochastic: bool, views: str | None,
 ) -> Classifier:  # fmt: skip
-    net = load_net(model, weights)
-    if device:
-        net.to(device)
+    net = _net(model, weights, device)
     span = _numbers(bounds, "--bounds")
     if len(span) != 2:
         raise ConfigError(f"--bounds {bounds!r}: expected low,high, as in 0,1 or 0,255")
@@ -266,6 +288,16 @@ def _classifier(
         net, classes, (low, high), _numbers(mean, "--mean") if mean else None, _numbers(std, "--std") if std else None, device, stochastic
     )
     return plain.viewed(load_views(views)) if views else plain
+
+
+def _net(model: str, weights: Path | None, device: str | None) -> nn.Module:
+    net = load_net(model, weights)
+    try:
+        return net.to(device) if device else net
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"--device {device!r} cannot be used ({str(error).splitlines()[0][:120]}): choose cpu, or leave it out"
+        ) from error
 
 
 def _on_rows(spec: str) -> None:
@@ -281,9 +313,7 @@ def _on_rows(spec: str) -> None:
 def _same_model(result: Result, model: str, weights: Path | None, device: str | None, views: str | None) -> Classifier:
     """The model of a run, with the range and normalisation that the run had."""
     kept = result.manifest["model"]
-    net = load_net(model, weights)
-    if device:
-        net.to(device)
+    net = _net(model, weights, device)
     found = Classifier(net, kept["classes"], (kept["low"], kept["high"]), kept["mean"], kept["std"], device, kept["stochastic"])
     found = found.viewed(load_views(views)) if views else found
     if found.fingerprint() != kept["fingerprint"]:
@@ -335,7 +365,7 @@ def _show(result: Result, as_json: bool, report: Path, exported: Exported | None
         return
     terminal(result, console)
     if exported:
-        console.print(f"{exported.folder}: {exported.words}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"{exported.folder}: {exported.words}", soft_wrap=True, highlight=False)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 

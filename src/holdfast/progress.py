@@ -40,7 +40,7 @@ class Show:
 
     def __init__(self, console: Console, quiet: bool) -> None:
         self.quiet = quiet
-        self.errors = Console(stderr=True)
+        self.errors = Console(stderr=True, markup=False)
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("rows"),
             TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[broken]}"), TimeElapsedColumn(), TextColumn("left"),

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
-from holdfast import Linf, cli
+from holdfast import Linf, catalogue, cli
 from holdfast.evaluation.suites import suite_entries
 from holdfast.models import mlp
 
@@ -155,3 +156,65 @@ def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     others = {method.name: method.kind for method in (*exact.METHODS, *synthesis.METHODS, *SHARED.values())}
     assert list(kinds) == sorted([*attacks.__all__, *others])
     assert kinds == dict.fromkeys(attacks.__all__, "row") | others
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("kind", sorted(catalogue.KINDS))
+def test_a_list_can_be_read_and_loses_nothing(
+    kind: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "console", Console(markup=False, width=width))
+    lines = call(monkeypatch, capsys, "list", kind)[1].splitlines()
+    margin = max(len(row["name"]) for row in catalogue.listing(kind)) + 2
+    assert all(len(line) <= width for line in lines)
+    assert len(lines) <= 11 * len(catalogue.listing(kind)), "narrow columns make long pages"
+    assert [line[:margin].strip() for line in lines if line[0] != " "] == [row["name"] for row in catalogue.listing(kind)]
+    told = " ".join(line[margin:].strip() for line in lines)
+    for row in catalogue.listing(kind):
+        assert row["summary"] in told and row.get("paper", "") in told
+
+
+UNIVERSAL = ("attack", "universal_gradient(0.1, passes=1)", *BASE[1:-2], "--out", "fit", "--json")
+
+
+@pytest.mark.parametrize("option", [("--slots", "8"), ("--no-replica",), ("--pictures", "0")])
+def test_a_fit_refuses_what_it_has_no_use_for(
+    option: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(monkeypatch, capsys, *UNIVERSAL, *option)
+    assert code == 2 and not out and option[0] in err and "universal_gradient" in err and not (place / "fit").exists()
+
+
+def test_a_threat_that_says_nothing_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(monkeypatch, capsys, "attack", "patch(1)", *UNIVERSAL[2:], "--threat", "linf:0.1")
+    assert code == 2 and "patch takes no threat" in err
+    _, out, _ = call(monkeypatch, capsys, "attack", "universal_gradient(passes=1)", *UNIVERSAL[2:], "--threat", "linf:0.1")
+    assert json.loads(out)["attack"] == "universal_gradient(Linf(0.1), passes=1)"
+    code, _, err = call(monkeypatch, capsys, *BASE[:-1], "flow:1", "--attack", "stadv", "--curve", "--out", "run")
+    assert code == 2 and "leave radii and --curve out" in err and "name attacks" not in err
+    code, _, err = call(monkeypatch, capsys, *BASE, "--device", "gpu", "--out", "run")
+    assert code == 2 and "--device 'gpu' cannot be used" in err
+
+
+def noisy() -> torch.nn.Module:
+    net = mlp(16, 3, (8,))
+    net.register_forward_pre_hook(lambda module, given: given[0] + 0.1 * torch.randn_like(given[0]))
+    return net.eval()
+
+
+def test_a_fit_notices_a_net_that_answers_at_random(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    for model, found in (("test_commands:noisy", True), ("mlp(16, 3, hidden=(8,))", False)):
+        words = (*UNIVERSAL[:2], "--model", model, "--data", "npz:data.npz", "--out", f"fit-{found}")
+        code, out, _ = call(monkeypatch, capsys, *words, "--json")
+        assert code == 0 and json.loads(out)["stochastic"] is found
+        _, _, err = call(monkeypatch, capsys, *words[:-1], f"again-{found}")
+        assert ("taken as --stochastic" in err) is found
+
+
+def test_a_radius_that_is_no_limit_is_said_so(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for spec, said in (("ddn(steps=3)", True), ("pgd(steps=3)", False)):
+        code, _, err = call(monkeypatch, capsys, "attack", spec, *UNIVERSAL[2:-3], "--out", spec[:3], "--threat", "l2:0.5")
+        assert code == 0 and ("the radius of --threat l2:0.5 is no limit" in err) is said

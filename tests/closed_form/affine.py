@@ -43,11 +43,26 @@ class Affine:
         return z - z.gather(1, base.unsqueeze(1)), w.unsqueeze(0) - w[base].unsqueeze(1)
 
     def distance(self, p: float) -> Tensor:
-        """The exact distance, in the norm `p`, to the nearest other class: min_k gap_k / ‖w_k − w_y‖_q."""
+        """The exact distance, in the norm `p`, to the nearest other class: min_k gap_k / ‖w_k − w_y‖_q; p = 0: `fewest`."""
+        if p == 0:
+            return self.fewest()
         gap, normal = self.gaps(self.y)
         dual = {1: torch.inf, 2: 2, torch.inf: 1}[p]
         ratio = -gap / torch.linalg.vector_norm(normal, dual, dim=2)
         return ratio.scatter(1, self.y.unsqueeze(1), torch.inf).amin(dim=1)
+
+    def within_the_box(self) -> Affine:
+        """The same model, its inputs cut to the unit box."""
+        x = self.x.clamp(0, 1)
+        return Affine(self.net, x, self.net(x).argmax(dim=1))
+
+    def fewest(self) -> Tensor:
+        """How many values must change within the unit box: those that can move the difference of two logits most, until it is closed."""
+        gap, normal = self.gaps(self.y)
+        x = self.x.double().unsqueeze(1)
+        gain = torch.where(normal > 0, normal * (1 - x), -normal * x).sort(dim=2, descending=True).values.cumsum(dim=2)
+        count = 1 + (gain <= -gap.unsqueeze(2)).sum(dim=2).double()
+        return count.scatter(1, self.y.unsqueeze(1), torch.inf).amin(dim=1)
 
     def distance_to(self, target: Tensor, p: float) -> Tensor:
         """The exact distance to the region of `target` `[n]`: a small quadratic (L2) or linear (L∞) program for each input."""

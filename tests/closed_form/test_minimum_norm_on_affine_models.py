@@ -97,7 +97,7 @@ def test_carlini_wagner_reaches_the_nearest_boundary(dtype, d, classes):
     affine = Affine.drawn(24, d, classes, dtype, spread=0.1)
     outcome = run(carlini_wagner(steps=100, searches=5, rate=0.005, initial=0.1), affine.model, Samples.of(affine.x, affine.y))
     ratio = ratios(outcome, affine.distance(2))
-    assert float(ratio.min()) >= 1.0 - 1e-6 and float(ratio.median()) <= 1.05
+    assert float(ratio.min()) >= 1.0 - 1e-6 and float(ratio.median()) <= 1.03
     lengths = changes(outcome, affine).norm(dim=1)
     assert torch.allclose(lengths, outcome.found.size, rtol=1e-3)
 

@@ -12,20 +12,22 @@ from holdfast.attacks import carlini_wagner, ddn, deepfool, ead, fab, fmn, sigma
 from holdfast.engine import Samples, run
 from holdfast.parts.threats import L0, L1, Linf
 
-# The attack, and how far above the exact distance its median may lie.
+# The attack, and how far above the exact distance its median may lie: as far as the best of its norm, but for two.
 ATTACKS = {
     2: [
-        (fmn(steps=150), 1.01),
+        (fmn(steps=150), 1.03),
+        # Of three classes the cross-entropy climbs toward both rivals, each by its probability, and not straight to the nearest.
         (ddn(steps=150, length=0.1), 1.1),
-        (fab(steps=30), 1.02),
-        (carlini_wagner(steps=100, searches=5, rate=0.005, initial=0.1), 1.1),
-        (deepfool(), 1.25),
+        (fab(steps=30), 1.03),
+        (carlini_wagner(steps=100, searches=5, rate=0.005, initial=0.1), 1.03),
+        (deepfool(), 1.03),
     ],
-    math.inf: [(fmn(Linf(math.inf), steps=150), 1.02), (fab(Linf(math.inf), steps=30), 1.02), (deepfool(Linf(math.inf)), 1.25)],
+    math.inf: [(fmn(Linf(math.inf), steps=150), 1.03), (fab(Linf(math.inf), steps=30), 1.03), (deepfool(Linf(math.inf)), 1.03)],
     1: [
-        (fmn(L1(math.inf), steps=150), 1.05),
-        (fab(L1(math.inf), steps=30), 1.05),
-        (ead(steps=100, searches=5, initial=0.1, beta=1e-3), 1.3),
+        (fmn(L1(math.inf), steps=150), 1.03),
+        (fab(L1(math.inf), steps=30), 1.03),
+        # It minimises β‖p‖₁ + ‖p‖₂², whose second part spreads what the first would give one value: less so, the larger β is.
+        (ead(steps=200, searches=9, initial=1.0, beta=0.1, rate=0.1), 1.1),
     ],
     0: [(fmn(L0(math.inf), steps=150), 1.1), (sigma_zero(steps=300), 1.1)],
 }
@@ -37,32 +39,21 @@ def case(kind, p):
     """Models with their exact distances; L0 has its own, small and inside the box, for anywhere else one value would do."""
     if kind == "affine":
         affine = Affine.drawn(24, 12, 3, torch.float64, spread=0.02) if p else Affine.drawn(24, 40, 2, torch.float64, spread=0.3)
-        if p:
-            return affine, affine.distance(p)
-        x = affine.x.clamp(0, 1)
-        affine = Affine(affine.net, x, affine.net(x).argmax(dim=1))
-        return affine, fewest(affine)
+        affine = affine if p else affine.within_the_box()
+        return affine, affine.distance(p)
     net = TwoNeurons.drawn(16, 8, 3, seed=2) if p else TwoNeurons.drawn(10, 6, 2, seed=2, spread=0.2, lead=1.5)
     return net, net.distance(p)
 
 
-def fewest(affine):
-    """How many values must change within the box: those that can move the difference of logits most, until it is closed."""
-    gap, normal = affine.gaps(affine.y)
-    x = affine.x.unsqueeze(1)
-    gain = torch.where(normal > 0, normal * (1 - x), -normal * x).sort(dim=2, descending=True).values.cumsum(dim=2)
-    count = 1 + (gain <= -gap.unsqueeze(2)).sum(dim=2).double()
-    return count.scatter(1, affine.y.unsqueeze(1), torch.inf).amin(dim=1)
-
-
 @cache
 def ratios(attack, kind, p):
-    """Found over exact, each distance measured here from what was stored; ∞ where nothing was found, as in the region where both neurons
-    are dead and no gradient points anywhere."""
+    """Found over exact, each distance measured here from what was stored; ∞ where nothing was found, as may be where both neurons are
+    dead and no gradient points anywhere, and nowhere else. (In L0 longer ways lead into that region, too.)"""
     model, exact = case(kind, p)
     outcome = run(attack, model.model, Samples.of(model.x, model.y))
     fooled = model.net(outcome.adversarial).argmax(dim=1) != model.y
-    assert torch.equal(fooled, outcome.success) and (kind == "two neurons" or bool(fooled.all()))
+    assert torch.equal(fooled, outcome.success)
+    assert bool(fooled.all()) or (kind == "two neurons" and (p == 0 or bool((fooled | model.dead()).all())))
     change = outcome.adversarial - model.x
     size = (change != 0).sum(dim=1).double() if p == 0 else torch.linalg.vector_norm(change, p, dim=1)
     return torch.where(fooled, size / exact, torch.inf)
@@ -84,6 +75,14 @@ def test_each_comes_close_and_never_below(kind, p, attack, bar):
 def test_the_best_is_all_but_exact(kind, p):
     best = min(float(ratios(attack, kind, p).median()) for attack, _ in ATTACKS[p])
     assert best <= BEST[p]
+
+
+def test_ddn_is_exact_where_there_is_one_rival():
+    """Its gradient is then the normal of the boundary, whatever the probabilities."""
+    affine = Affine.drawn(24, 12, 2, torch.float64, spread=0.02)
+    outcome = run(ddn(steps=150, length=0.1), affine.model, Samples.of(affine.x, affine.y))
+    ratio = outcome.found.size / affine.distance(2)
+    assert outcome.success.all() and float(ratio.min()) >= 1 - 1e-5 and float(ratio.max()) <= 1.03
 
 
 def test_the_two_neurons_are_no_affine_model():

@@ -63,6 +63,10 @@ class TwoNeurons:
             return torch.tensor([self._least_l0(i) for i in range(len(self.x))], dtype=torch.float64)
         return torch.tensor([min(solve(*piece) for piece in self.pieces(i)) for i in range(len(self.x))], dtype=torch.float64)
 
+    def dead(self) -> Tensor:
+        """Where neither neuron is active, so that no gradient points anywhere `[n]`."""
+        return (self.net[0](self.x) <= 0).all(dim=1)
+
     def crosses_a_kink(self) -> Tensor:
         """Whether the nearest point of another class, in L2, has other neurons active than the input `[n]`."""
         own = [tuple((self.net[0](self.x[i]) > 0).int().tolist()) for i in range(len(self.x))]

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from conformance.bench import Case, Counted, case, convolutional
 from conformance.suite import assert_same, resumed
+from conformance.test_attacks import SETTINGS, suited
 from holdfast import attacks
+from holdfast.attacks.short import parse
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.draw import row_key
 from holdfast.core.errors import ConfigError
-from holdfast.core.types import Batch, Out
+from holdfast.core.types import Access, Batch, Out
 from holdfast.engine import Outcome
 from holdfast.engine.pieces import Asker, Pieces
 from holdfast.engine.probe import EngineProbe, Ledger
@@ -84,9 +86,26 @@ def test_one_draw_is_the_plain_gradient() -> None:
     assert source(1) == White() and source(3) == Eot(3)
     plain, eot = attacks.apgd(0.1, steps=5), attacks.apgd(0.1, steps=5, eot=1)
     assert plain == eot and plain.digest == eot.digest
-    one = case((6,))
-    # A model without noise gives each draw alike, and the mean of two equal numbers is that number.
-    assert_same(one.run(plain), _counts_halved(one, attacks.apgd(0.1, steps=5, eot=2), one.run(plain)), why="two draws")
+
+
+# L-BFGS compares asks, in its line search and its differences of gradients, and noise tells asks apart; starts are asked about once.
+BY_GRADIENTS = [
+    attack
+    for _, attack in SETTINGS
+    if attack.rule.needs == Access.GRADIENT and not any(word in attack.call for word in ("lbfgs", "eot", "diversified"))
+]
+
+
+@pytest.mark.parametrize("attack", BY_GRADIENTS, ids=str)
+def test_every_attack_by_gradients_can_average_over_draws(attack: Attack) -> None:
+    """A model without noise gives each draw alike, and the mean of two equal numbers is that number: only the bill is another."""
+    one, twice = suited(attack, case((6,))), parse(f"{attack.call[:-1]}, eot=2)")
+    assert twice == replace(attack, rule=attack.rule.sourced(Eot(2))) != attack
+    assert twice.rule.price() == 2 * attack.rule.price()
+    like = one.run(attack)
+    assert_same(like, _counts_halved(one, twice, like), why="two draws")
+    with pytest.raises(ConfigError, match="at least one draw"):
+        parse(f"{attack.call[:-1]}, eot=0)")
 
 
 def _counts_halved(one: Case, attack: Attack, like: Outcome) -> Outcome:
@@ -112,18 +131,23 @@ def test_a_noisy_net_is_attacked_through_its_mean() -> None:
 
 
 def fab_with_draws() -> Attack:
-    attack = attacks.fab_targeted(0.15, steps=4, rivals=2)
-    return replace(attack, rule=replace(attack.rule, source=Eot(3)))
+    return attacks.fab_targeted(0.15, steps=4, rivals=2, eot=3)
 
 
-@pytest.mark.parametrize("make", [lambda: attacks.apgd(0.1, steps=4, eot=3, restarts=2), fab_with_draws], ids=["apgd", "fab"])
+def ead_with_draws() -> Attack:
+    return attacks.ead(steps=4, searches=2, initial=1.0, eot=3)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: attacks.apgd(0.1, steps=4, eot=3, restarts=2), fab_with_draws, ead_with_draws], ids=["apgd", "fab", "ead"]
+)
 def test_a_kill_does_not_matter_to_the_draws(make: Callable[[], Attack]) -> None:
     one = noisy()
     assert_same(one.run(make(), slots=5), resumed(make(), one, 2), why="killed after every second window")
 
 
 @pytest.mark.parametrize("budget", [42, 43, 47, 70, 120])
-@pytest.mark.parametrize("make", [lambda: attacks.apgd(0.1, steps=30, eot=4), fab_with_draws], ids=["apgd", "fab"])
+@pytest.mark.parametrize("make", [lambda: attacks.apgd(0.1, steps=30, eot=4), fab_with_draws, ead_with_draws], ids=["apgd", "fab", "ead"])
 def test_a_budget_counts_every_draw(budget: int, make: Callable[[], Attack]) -> None:
     one = noisy()
     outcome = one.run(make(), queries=torch.full((8,), budget))

@@ -11,7 +11,7 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
 from conformance.suite import bits
-from holdfast import L1, L2, Classifier, ConfigError, InputError, Linf, ModelError, attacks
+from holdfast import L0, L1, L2, Classifier, ConfigError, InputError, Linf, ModelError, attacks
 from holdfast.core.types import Access
 from holdfast.engine import Samples, run
 from holdfast.exact import METHODS, linear_exact, linear_model, mix_weights
@@ -226,7 +226,10 @@ def test_weights_are_mixed_in() -> None:
         (ModelError, "NaN or infinity", lambda n, x, y: linear_exact(_nan(n), x, y)),
         (ConfigError, "has its own", lambda n, x, y: linear_exact(Classifier(n, 3), x, y, bounds=(0, 1))),
         (ConfigError, "low must lie below high", lambda n, x, y: linear_exact(n, x, y, bounds=(1, 0))),
-        (ConfigError, "L2, L∞ and L1", lambda n, x, y: linear_exact(n, x, y, attacks.pgd(0.1).goal)),
+        (ConfigError, "L2, L∞ and L1", lambda n, x, y: linear_exact(n, x, y, L0(2))),
+        (ConfigError, "expected a threat", lambda n, x, y: linear_exact(n, x, y, attacks.pgd(0.1).goal)),
+        (InputError, "x is of type ndarray: expected a tensor", lambda n, x, y: linear_exact(n, x.numpy(), y)),
+        (InputError, "target is of type ndarray", lambda n, x, y: mix_weights(n, x, y.numpy(), 0.1)),
         (InputError, "outside the range", lambda n, x, y: linear_exact(n, x + 2, y, bounds=(0, 1))),
         (InputError, "labels from 1 to 3", lambda n, x, y: linear_exact(n, x, y + 1)),
         (InputError, "at least one", lambda n, x, y: linear_exact(n, x[:0], y[:0])),

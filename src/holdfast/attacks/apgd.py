@@ -12,11 +12,11 @@ from torch import Tensor
 from holdfast.attacks.short import attack, bounded
 from holdfast.core.attack import Attack, Group, Stop
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Normed, Probe, Rule, Source, Threat
+from holdfast.core.types import Access, Normed, Probe, Source, Threat
 from holdfast.parts.goals import Untargeted, goal
 from holdfast.parts.objectives import ClassObjective, TargetedDlr
 from holdfast.parts.objectives import objective as named
-from holdfast.parts.sources import White, source
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L2, Linf
 
 
@@ -56,7 +56,7 @@ def windows(steps: int, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Apgd(Rule):
+class Apgd(Sourced):
     """z = Π(x_t + η d(∇f(x_t)));  x_{t+1} = Π(x_t + α(z − x_t) + (1 − α)(x_t − x_{t−1})), α = 0.75 (1 at first).
 
     At a checkpoint η is halved, and the row goes back to its best point, when fewer than `rho` of the steps since the last one
@@ -112,12 +112,6 @@ class Apgd(Rule):
         assert isinstance(state, ApgdState)
         return state.p
 
-    def price(self) -> int:
-        return self.source.asks()
-
-    def sourced(self, source: Source) -> Apgd:
-        return replace(self, source=source)
-
     def fitted(self, classes: int) -> Apgd:
         return replace(self, objective=self.objective.fitted(classes))
 
@@ -170,14 +164,14 @@ def apgd(
 
 
 @attack(_PAPER)
-def apgd_targeted(threat: Threat | float, steps: int = 100, rivals: int = 9, restarts: int = 1, rho: float = 0.75) -> Attack:
+def apgd_targeted(threat: Threat | float, steps: int = 100, rivals: int = 9, restarts: int = 1, rho: float = 0.75, eot: int = 1) -> Attack:
     """Auto-PGD on the targeted DLR, once toward each of the likeliest wrong classes; any wrong answer counts.
 
     J_t(x) = −(z_y − z_t) / (z_π1 − (z_π3 + z_π4)/2), t over the min(`rivals`, classes − 1) classes that the clean logits rank highest.
 
-    Inputs `[n, ...]` in the model's range; with fewer than four classes the objective is z_t − z_y.
+    Inputs `[n, ...]` in the model's range; with fewer than four classes the objective is z_t − z_y; `eot` as in `apgd`.
 
-    Raises ConfigError for a radius that is not positive and finite, or no steps.
+    Raises ConfigError for a radius that is not positive and finite, no steps, or no draws.
     Source: Croce & Hein 2020, section 4 and eq. 7.
     Differs from the authors' code: as `apgd`.
 
@@ -185,4 +179,4 @@ def apgd_targeted(threat: Threat | float, steps: int = 100, rivals: int = 9, res
     9
     """
     group = Group(restarts, rivals)
-    return Attack(Untargeted(), bounded(threat, "apgd_targeted"), Apgd(TargetedDlr(), rho), Stop(steps), group)
+    return Attack(Untargeted(), bounded(threat, "apgd_targeted"), Apgd(TargetedDlr(), rho, source=source(eot)), Stop(steps), group)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -13,31 +13,30 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.core.types import Access, Probe, Source, Threat
 from holdfast.parts.adam import Adam
 from holdfast.parts.box import TanhBox
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L2
+from holdfast.parts.weights import Weight
 
 
 @dataclass(frozen=True)
 class CarliniWagnerState(Rows):
-    """`w` the unbounded variable with its `adam`, whose time counts the steps of this search; the weight `c` between `lower` and `upper`;
-    the number of `searches` done; whether this search has `fooled`, and its `last` checked loss."""
+    """`w` the unbounded variable with its `adam`, whose time counts the steps of this search; the weight `c`; whether this search has
+    `fooled`, and its `last` checked loss."""
 
     w: Tensor
     adam: Adam
-    c: Tensor
-    lower: Tensor
-    upper: Tensor
-    searches: Tensor
+    c: Weight
     fooled: Tensor
     last: Tensor
 
 
 @dataclass(frozen=True)
-class CarliniWagnerL2(Rule):
+class CarliniWagnerL2(Sourced):
     """min ‖x'(w) − x‖² + c · max(κ − margin(x'), 0),  x'(w) = low + (high − low)(tanh w + 1)/2;  c is bisected per row."""
 
     confidence: float = 0.0
@@ -47,22 +46,20 @@ class CarliniWagnerL2(Rule):
     rate: float = 0.01
     initial: float = 1e-3
     abort_early: bool = True
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = CarliniWagnerState
 
     def init(self, probe: Probe) -> CarliniWagnerState:
         w, per = TanhBox.of(probe.bounds, "carlini_wagner").inverse(probe.batch.x), probe.batch.radius
-        none = torch.zeros_like(probe.step)
-        infinite = torch.full_like(per, torch.inf)
-        c = torch.full_like(per, self.initial)
-        return CarliniWagnerState(w, Adam.fresh(w), c, torch.zeros_like(per), infinite, none, none.bool(), infinite)
+        return _begun(w, Weight.fresh(per, self.initial))
 
     def step(self, state: Rows, probe: Probe) -> CarliniWagnerState:
         assert isinstance(state, CarliniWagnerState)
         p, slant = TanhBox(probe.bounds).change(state.w, probe.batch.x)
-        answer, gain, g = probe.grad(p, Hinge(self.targeted, self.confidence))
-        loss = p.square().flatten(1).sum(dim=1) + state.c * (self.confidence - gain)
-        slope = (2 * p - per_row(state.c, g) * g) * slant
+        answer, gain, g = self.source(probe, p, Hinge(self.targeted, self.confidence))
+        loss = p.square().flatten(1).sum(dim=1) + state.c.value * (self.confidence - gain)
+        slope = (2 * p - per_row(state.c.value, g) * g) * slant
 
         move, adam = state.adam.step(slope, self.rate)
         tick = adam.time
@@ -71,25 +68,24 @@ class CarliniWagnerL2(Rule):
         flat = check & (loss > 0.9999 * state.last) & self.abort_early
         over = (tick >= self.iterations) | flat
         last = torch.where(check, loss, state.last)
-        moved = CarliniWagnerState(state.w - move, adam, state.c, state.lower, state.upper, state.searches, fooled, last)
+        moved = CarliniWagnerState(state.w - move, adam, state.c, fooled, last)
         return moved.where(~over, self._bisected(moved, probe))
 
     def _bisected(self, state: CarliniWagnerState, probe: Probe) -> CarliniWagnerState:
         """Every row as it begins its next search: a smaller weight if this one fooled, a larger one if not."""
-        upper = torch.where(state.fooled, torch.minimum(state.upper, state.c), state.upper)
-        lower = torch.where(state.fooled, state.lower, torch.maximum(state.lower, state.c))
-        middle = torch.where(upper.isfinite(), (lower + upper) / 2, state.c * 10)
-        searches = state.searches + 1
+        c = state.c.after(state.fooled)
         # The last search of a row that never fooled the model is at a weight so large that only fooling counts.
-        c = torch.where((searches == self.searches - 1) & upper.isinf(), torch.full_like(middle, 1e10), middle)
-        origin = TanhBox(probe.bounds).inverse(probe.batch.x)
-        return CarliniWagnerState(
-            origin, Adam.fresh(origin), c, lower, upper, searches, torch.zeros_like(state.fooled), torch.full_like(state.last, torch.inf)
-        )
+        value = torch.where((c.count == self.searches - 1) & c.high.isinf(), 1e10, c.value)
+        return _begun(TanhBox(probe.bounds).inverse(probe.batch.x), replace(c, value=value))
 
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, CarliniWagnerState)
-        return state.searches >= self.searches
+        return state.c.count >= self.searches
+
+
+def _begun(w: Tensor, c: Weight) -> CarliniWagnerState:
+    """Every row as it begins a search from `w` at the weight `c`."""
+    return CarliniWagnerState(w, Adam.fresh(w), c, torch.zeros_like(c.count).bool(), torch.full_like(c.value, torch.inf))
 
 
 @attack("Carlini & Wagner 2017, arXiv:1608.04644", threats=("l2",), minimum_norm=True)
@@ -102,15 +98,17 @@ def carlini_wagner(
     initial: float = 1e-3,
     abort_early: bool = True,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Carlini–Wagner L2: the smallest change that fools by at least κ, found by Adam on a penalised distance.
 
     min_w ‖½(tanh w + 1) − x‖₂² + c · max( max_{j≠t} z_j − z_t + κ, 0 );  untargeted: max( z_y − max_{j≠y} z_j + κ, 0 ).
 
     Inputs `[n, ...]` in the model's (finite) range; κ = `confidence` in logits; the weight c starts at `initial` and is bisected `searches`
-    times, each with up to `steps` Adam steps at learning `rate`; `abort_early` ends a search whose loss has stopped falling.
+    times, each with up to `steps` Adam steps at learning `rate`; `abort_early` ends a search whose loss has stopped falling; `eot`: draws
+    of a stochastic model that each gradient is the mean of.
 
-    Raises ConfigError for no steps or searches, or a rate that is not positive.
+    Raises ConfigError for no steps, searches or draws, or a rate that is not positive.
     Source: Carlini & Wagner 2017, sections V and VI-A, f6.
     Differs from the authors' code: each input has its own early abort and its own bisection; the untargeted form maximises over all other
     classes.
@@ -123,5 +121,5 @@ def carlini_wagner(
             f"carlini_wagner(searches={searches}, rate={rate}, initial={initial}, confidence={confidence}): "
             f"searches, rate and initial must be positive, confidence not negative"
         )
-    rule = CarliniWagnerL2(confidence, targeted, steps, searches, rate, initial, abort_early)
+    rule = CarliniWagnerL2(confidence, targeted, steps, searches, rate, initial, abort_early, source(eot))
     return Attack(goal(targeted, confidence), threat, rule, Stop(steps * searches, early=False), keep="smallest")

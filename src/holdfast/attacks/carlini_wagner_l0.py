@@ -13,12 +13,13 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.core.types import Access, Probe, Source, Threat
 from holdfast.parts.adam import Adam
 from holdfast.parts.box import TanhBox
 from holdfast.parts.extent import span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Margin
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L0
 
 # Inputs at an end of the range are let in by a 2000th of it: from nearer, hundreds of steps would lead nowhere. A change of less than
@@ -45,7 +46,7 @@ class CarliniWagnerL0State(Rows):
 
 
 @dataclass(frozen=True)
-class CarliniWagnerL0(Rule):
+class CarliniWagnerL0(Sourced):
     """min ‖δ‖² + c · max(κ − margin(x + δ), 0), δ = 0 but in the allowed set; fooled: the places with the smallest g_i δ_i leave the set.
 
     g = ∇margin. Not fooled: c grows by `factor`, and beyond `largest` half of the places that left last come back; where only one had,
@@ -60,6 +61,7 @@ class CarliniWagnerL0(Rule):
     initial: float = 0.1
     largest: float = 1e3
     factor: float = 10.0
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = CarliniWagnerL0State
 
@@ -76,7 +78,7 @@ class CarliniWagnerL0(Rule):
         low, high = probe.bounds.pair(x)
         allowed = (state.rank >= state.cut.unsqueeze(1)).reshape(self._places(p, probe).shape)
         p = torch.where(allowed & (p.abs() > _NOTHING * (high - low)), p, 0.0)
-        answer, value, g = probe.grad(p, Margin(self.targeted, strict=True))
+        answer, value, g = self.source(probe, p, Margin(self.targeted, strict=True))
 
         pull = torch.where(value < self.confidence, state.c.to(g.dtype) * span(probe.bounds) * span(probe.bounds), 0.0)
         move, adam = state.adam.step(torch.where(allowed, (2 * p - per_row(pull, g) * g) * slant, 0.0), self.rate)
@@ -136,18 +138,21 @@ def carlini_wagner_l0(
     largest: float = 1e3,
     factor: float = 10.0,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Carlini–Wagner L0: fools by the L2 attack, gives up the places that did least, and so on until the rest no longer suffices.
 
     min_w ‖δ‖₂² + c · max( max_{j≠t} z_j − z_t + κ, 0 ) with δ = 0 outside the allowed set;  the places with the smallest g_i δ_i leave it.
 
-    Inputs `[n, ...]` in the model's (finite) range; `threat` L0, or L0(..., pixels=True), where the channels of a pixel are one place;
-    κ = `confidence` in logits; each set is tried with up to `steps` Adam steps at learning `rate` at each weight c, from `initial` by
-    `factor` below `largest`, and the search ends at the first that fools; `drop`: the share of the changed places that leave at once
-    (one at least); at most `rounds` times `steps` gradients. The authors have 1000 steps, rate 0.01, weights from 1e-3 by 2 to 2e6.
+    Inputs `[n, ...]` in the model's (finite) range; `threat` L0, or L0(..., pixels=True), where the channels of a pixel are one place; κ =
+    `confidence` in logits; each set is tried with up to `steps` Adam steps at learning `rate` at each weight c, from `initial` by `factor`
+    below `largest`, and the search ends at the first that fools; `drop`: the share of the changed places that leave at once (one at least);
+    at most `rounds` times `steps` gradients; `eot`: draws of a stochastic model that each gradient is the mean of. The authors have 1000
+    steps, rate 0.01, weights from 1e-3 by 2 to 2e6.
 
-    Raises ConfigError for no steps or rounds, a rate, weight or confidence out of range, a drop outside (0, 1), or a factor of at most 1.
-    Source: Carlini & Wagner 2017, section VI-B.
+    Raises ConfigError for no steps, rounds or draws, a rate, weight or confidence out of range, a drop outside (0, 1), or a factor of at
+    most 1.
+    Source: Carlini & Wagner 2017, the L0 attack, and the authors' code.
     Differs from the paper, where one place leaves at a time (in the authors' code up to 0.3 times the root of their number): a share
     does, together with all that did not change by a thousandth of the range, and where that was too many half of them come back;
     inputs at the end of the range start a 2000th inside; per row.
@@ -161,5 +166,5 @@ def carlini_wagner_l0(
             f"largest={largest}, factor={factor}): "
             f"expected rounds and a rate above 0, a drop in (0, 1), confidence ≥ 0, 0 < initial < largest, a factor above 1"
         )
-    rule = CarliniWagnerL0(confidence, targeted, steps, rate, drop, initial, largest, factor)
+    rule = CarliniWagnerL0(confidence, targeted, steps, rate, drop, initial, largest, factor, source(eot))
     return Attack(goal(targeted, confidence), threat, rule, Stop(rounds * steps, early=False), keep="smallest")

@@ -13,12 +13,13 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.core.types import Access, Probe, Source, Threat
 from holdfast.parts.adam import Adam
 from holdfast.parts.box import TanhBox
 from holdfast.parts.extent import span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import Linf
 
 # Inputs at an end of the range are let in by a 2000th of it: from nearer, hundreds of steps would lead nowhere.
@@ -37,7 +38,7 @@ class CarliniWagnerLinfState(Rows):
 
 
 @dataclass(frozen=True)
-class CarliniWagnerLinf(Rule):
+class CarliniWagnerLinf(Sourced):
     """min c · max(κ − margin(x'), 0) + Σ_i max(|δ_i| − τ, 0);  solved: τ ← `decay` · min(τ, max|δ_i|), else c ← `factor` · c.
 
     Both searches go on from where the last ended. A row ends when c has passed `largest`.
@@ -51,6 +52,7 @@ class CarliniWagnerLinf(Rule):
     initial: float = 0.1
     largest: float = 20.0
     factor: float = 2.0
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = CarliniWagnerLinfState
 
@@ -62,7 +64,7 @@ class CarliniWagnerLinf(Rule):
     def step(self, state: Rows, probe: Probe) -> CarliniWagnerLinfState:
         assert isinstance(state, CarliniWagnerLinfState)
         p, slant = TanhBox(probe.bounds).change(state.w, probe.batch.x)
-        answer, _, g = probe.grad(p, Hinge(self.targeted, self.confidence))
+        answer, _, g = self.source(probe, p, Hinge(self.targeted, self.confidence))
         excess = (p.abs() - per_row(state.tau.to(p.dtype), p)).clamp_min(0)
         solved = answer.wrong & (answer.size <= 1.02 * state.tau)
 
@@ -93,6 +95,7 @@ def carlini_wagner_linf(
     largest: float = 20.0,
     factor: float = 2.0,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Carlini–Wagner L∞: fools within a bound τ by penalising what exceeds it, then within a smaller bound, while that can be done.
 
@@ -100,10 +103,11 @@ def carlini_wagner_linf(
 
     Inputs `[n, ...]` in the model's (finite) range; κ = `confidence` in logits; each bound is tried with up to `steps` Adam steps at each
     weight c, which grows from `initial` by `factor` and is kept for the next bound; a row ends when c reaches `largest`. `rate`: that of
-    Adam while τ is the whole range; it falls with τ. The authors have 1000 steps, `initial` 1e-5.
+    Adam while τ is the whole range; it falls with τ; `eot`: draws of a stochastic model that each gradient is the mean of. The authors have
+    1000 steps, `initial` 1e-5.
 
-    Raises ConfigError for no steps, a rate, weight or confidence out of range, a decay outside (0, 1), or a factor of at most 1.
-    Source: Carlini & Wagner 2017, section VI-C.
+    Raises ConfigError for no steps, no draws, a rate, weight or confidence out of range, a decay outside (0, 1), or a factor of at most 1.
+    Source: Carlini & Wagner 2017, the L∞ attack, and the authors' code.
     Differs from the paper: a row is done with τ at max|δ_i| ≤ 1.02 τ; the rate is in proportion to τ, where theirs is 0.005 (as large as
     a small τ itself, so that the values never keep it all at once); inputs at the end of the range start a 2000th inside; per row.
 
@@ -117,5 +121,5 @@ def carlini_wagner_linf(
             f"expected a positive rate, a decay in (0, 1), confidence ≥ 0, 0 < initial < largest and a factor above 1"
         )
     rounds = math.ceil(math.log(256) / -math.log(decay)) + math.ceil(math.log(largest / initial) / math.log(factor))
-    rule = CarliniWagnerLinf(confidence, targeted, steps, rate, decay, initial, largest, factor)
+    rule = CarliniWagnerLinf(confidence, targeted, steps, rate, decay, initial, largest, factor, source(eot))
     return Attack(goal(targeted, confidence), threat, rule, Stop(rounds * steps, early=False), keep="smallest")

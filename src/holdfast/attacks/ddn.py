@@ -13,11 +13,12 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.core.types import Access, Probe, Source, Threat
 from holdfast.parts.extent import farthest, span, usable
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import CrossEntropy
 from holdfast.parts.schedules import Cosine
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L2
 
 
@@ -31,7 +32,7 @@ class DdnState(Rows):
 
 
 @dataclass(frozen=True)
-class Ddn(Rule):
+class Ddn(Sourced):
     """ε ← (1 − γ) ε where fooled, (1 + γ) ε elsewhere;  p ← ε (p + α g/‖g‖₂) / ‖p + α g/‖g‖₂‖₂, in the range, on `levels` if any.
 
     α falls along a cosine from 1 to 0.01, ε starts at `length`; both in units of the range's width.
@@ -41,6 +42,7 @@ class Ddn(Rule):
     length: float = 1.0
     levels: int | None = None
     targeted: bool = False
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = DdnState
 
@@ -55,7 +57,7 @@ class Ddn(Rule):
     def step(self, state: Rows, probe: Probe) -> DdnState:
         assert isinstance(state, DdnState) and isinstance(probe.threat, L2)
         threat, x = probe.threat, probe.batch.x
-        answer, _, g = probe.grad(state.p, CrossEntropy(self.targeted))
+        answer, _, g = self.source(probe, state.p, CrossEntropy(self.targeted))
         rate = (0.01 + Cosine(0.99)(probe.step, probe.steps)) * span(probe.bounds)
         p = state.p + threat.steepest(usable(g, state.p, probe)) * per_row(rate.to(g.dtype), g)
         length = torch.where(answer.wrong, state.length * (1 - self.gamma), state.length * (1 + self.gamma))
@@ -82,16 +84,19 @@ def ddn(
     length: float = 1.0,
     levels: int | None = None,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Decoupled direction and norm: unit gradient steps on a sphere that shrinks where the model is fooled and grows where it is not.
 
     p' = p + α g/‖g‖₂,  ε' = ε (1 ∓ γ),  p ← Π_range( ε' p'/‖p'‖₂ );  g the gradient of the cross-entropy.
 
     Inputs `[n, ...]` in the model's range; the first sphere has radius `length` × the range's width; α falls along a cosine from 1 to 0.01
-    widths; `levels` (256 in the paper) asks only about points on so many grey levels.
+    widths; `levels` (256 in the paper) asks only about points on so many grey levels; `eot`: draws of a stochastic model that each gradient
+    is the mean of.
 
-    Raises ConfigError for no steps, γ outside (0, 1), a length that is not positive, fewer than two levels, or levels without a range.
-    Source: Rony et al. 2019, algorithm 1; α as in the authors' code.
+    Raises ConfigError for no steps or draws, γ outside (0, 1), a length that is not positive, fewer than two levels, or levels without a
+    range.
+    Source: Rony et al. 2019; α as in the authors' code.
     Differs from the paper: values at the edge of the range that g would push outside have no part in the step; the points need not lie on
     grey levels unless `levels` says so; steps are in units of the range.
 
@@ -100,4 +105,4 @@ def ddn(
     """
     if not 0 < gamma < 1 or not length > 0 or (levels is not None and levels < 2):
         raise ConfigError(f"ddn(gamma={gamma}, length={length}, levels={levels}): expected 0 < gamma < 1, length > 0 and at least 2 levels")
-    return Attack(goal(targeted), threat, Ddn(gamma, length, levels, targeted), Stop(steps, early=False), keep="smallest")
+    return Attack(goal(targeted), threat, Ddn(gamma, length, levels, targeted, source(eot)), Stop(steps, early=False), keep="smallest")

@@ -13,8 +13,9 @@ from holdfast.attacks.short import attack, threat_of
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Bounds, Dual, Probe, Rule, Threat
+from holdfast.core.types import Access, Bounds, Dual, Probe, Source, Threat
 from holdfast.parts.goals import goal
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L1, L2
 
 
@@ -26,7 +27,7 @@ class DeepFoolState(Rows):
 
 
 @dataclass(frozen=True)
-class DeepFool(Rule):
+class DeepFool(Sourced):
     """l = argmin_k |f_k| / ‖w_k‖_q with f_k = z_k − z_y, w_k = ∇f_k;  p ← Π( p + (1 + η) d ), d the smallest with ⟨w_l, d⟩ = |f_l|.
 
     Targeted, the only boundary is that with the target's region: of all classes against the target, the one farthest behind.
@@ -35,6 +36,7 @@ class DeepFool(Rule):
     overshoot: float = 0.02
     classes: int = 10
     targeted: bool = False
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = DeepFoolState
     requires: ClassVar[tuple[type, ...]] = (Dual,)
@@ -49,9 +51,9 @@ class DeepFool(Rule):
         ranked = batch.clean.logits.scatter(1, base.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True, stable=True)
         # Every class must fall below a target, wherever it was in the beginning.
         rivals = ranked[:, : (ranked.shape[1] if self.targeted else min(self.classes, ranked.shape[1])) - 1]
-        answer, jacobian = probe.jacobian(state.p, torch.cat([base.unsqueeze(1), rivals], dim=1))
+        answer, w = probe.jacobian(state.p, rivals, base=base, standing=True, draws=self.source.asks())
         chosen = answer.out.logits.gather(1, torch.cat([base.unsqueeze(1), rivals], dim=1))
-        gap, w = chosen[:, 1:] - chosen[:, :1], jacobian[:, 1:] - jacobian[:, :1]
+        gap = chosen[:, 1:] - chosen[:, :1]
         w = w * self._free(batch.x, state.p, w, probe.bounds) if isinstance(threat, L1) else w
         norms = threat.gradient_norm(w.flatten(0, 1)).reshape(gap.shape).clamp_min(1e-12)
         if self.targeted:
@@ -87,15 +89,18 @@ def deepfool(
     overshoot: float = 0.02,
     classes: int = 10,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """DeepFool: the smallest change to cross the nearest boundary of the model linearised here, repeated until it is crossed.
 
-    l = argmin_k |f_k| / ‖w_k‖_q,  r ← r + |f_l| / ‖w_l‖_q^q · …,  x' = x + (1 + η) Σ r  (exact in one step on an affine model).
+    f_k = z_k − z_y, w_k = ∇f_k;  l = argmin_k |f_k| / ‖w_k‖_q;  x ← x + (1 + η) |f_l| / ‖w_l‖_q · argmax_{‖d‖_p ≤ 1} ⟨w_l, d⟩.
+    On an affine model the first step is exact.
 
-    Inputs `[n, ...]` in the model's range; `threat` L2, L∞ or L1, its radius the farthest worth looking (∞: anywhere); a bare
-    number is an L∞ radius; `classes`: the label and the likeliest others are considered (all when targeted); η = `overshoot`.
+    Inputs `[n, ...]` in the model's range; `threat` L2, L∞ or L1, its radius the farthest worth looking (∞: anywhere); a bare number is an
+    L∞ radius; `classes`: the label and the likeliest others are considered (all when targeted); η = `overshoot`; `eot`: draws of a
+    stochastic model that each gradient is the mean of.
 
-    Raises ConfigError for no steps, a negative radius or overshoot, or fewer than two classes.
+    Raises ConfigError for no steps, no draws, a negative radius or overshoot, or fewer than two classes.
     Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
     Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1 a value at its edge is passed
     over); a targeted form, which is exact on an affine model for one other class and goes from region to region for more.
@@ -105,4 +110,4 @@ def deepfool(
     """
     if classes < 2 or not overshoot >= 0:
         raise ConfigError(f"deepfool(classes={classes}, overshoot={overshoot}): expected at least 2 classes and an overshoot of 0 or more")
-    return Attack(goal(targeted), threat_of(threat), DeepFool(overshoot, classes, targeted), Stop(steps))
+    return Attack(goal(targeted), threat_of(threat), DeepFool(overshoot, classes, targeted, source(eot)), Stop(steps))

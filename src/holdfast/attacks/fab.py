@@ -14,10 +14,10 @@ from holdfast.attacks.short import attack, bounded, threat_of
 from holdfast.core.attack import Attack, Group, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Dual, PerRow, Probe, Rule, Source, Threat
+from holdfast.core.types import Access, Dual, PerRow, Probe, Source, Threat
 from holdfast.parts.goals import Untargeted, at
 from holdfast.parts.objectives import Margin
-from holdfast.parts.sources import White
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L2
 
 
@@ -29,7 +29,7 @@ class FabState(Rows):
 
 
 @dataclass(frozen=True)
-class Fab(Rule):
+class Fab(Sourced):
     """p ← (1 − α)(p + η d₁) + α η d₂;  d₁ leads from p, d₂ from the clean input to {f + ⟨w, ·⟩ = 0} in the valid range.
 
     α = min(‖d₁‖ / (‖d₁‖ + ‖d₂‖), `most`); where that fools p ← β p. f is the boundary with the row's own rival where there are
@@ -74,22 +74,17 @@ class Fab(Rule):
         if self.rivals:
             _, f, w = self.source(probe, p, Margin(targeted=True))
             return f, w
-        classes = batch.clean.logits.shape[1]
-        answer, slopes = probe.jacobian(p, torch.arange(classes, device=p.device).expand(len(p), -1), draws=self.source.asks())
-        label = batch.y.reshape(-1, 1, *[1] * (p.ndim - 1))
-        slopes = slopes - slopes.gather(1, label.expand(-1, 1, *p.shape[1:]))
-        f = answer.out.logits - at(answer.out.logits, batch.y).unsqueeze(1)
+        others = torch.arange(batch.clean.logits.shape[1] - 1, device=p.device).expand(len(p), -1)
+        others = others + (others >= batch.y.unsqueeze(1))
+        answer, slopes = probe.jacobian(p, others, draws=self.source.asks(), base=batch.y)
+        f = answer.out.logits.gather(1, others) - at(answer.out.logits, batch.y).unsqueeze(1)
         norms = probe.threat.gradient_norm(slopes.flatten(0, 1)).reshape(f.shape)
-        distance = (f.abs() / norms.clamp_min(1e-12)).scatter(1, batch.y.unsqueeze(1), torch.inf)
-        nearest = distance.argmin(dim=1)
+        nearest = (f.abs() / norms.clamp_min(1e-12)).argmin(dim=1)
         chosen = nearest.reshape(-1, 1, *[1] * (p.ndim - 1)).expand(-1, 1, *p.shape[1:])
         return at(f, nearest), slopes.gather(1, chosen).squeeze(1)
 
     def price(self) -> int:
         return 2 * self.source.asks()
-
-    def sourced(self, source: Source) -> Fab:
-        return replace(self, source=source)
 
     def fitted(self, classes: int) -> Fab:
         return replace(self, rivals=min(self.rivals, classes - 1))
@@ -107,15 +102,16 @@ def _attack(name: str, threat: Threat, rule: Fab, steps: int, restarts: int) -> 
 
 
 @attack(_PAPER, minimum_norm=True)
-def fab(threat: Threat | float = L2(math.inf), steps: int = 100, restarts: int = 1) -> Attack:
+def fab(threat: Threat | float = L2(math.inf), steps: int = 100, restarts: int = 1, eot: int = 1) -> Attack:
     """Fast adaptive boundary: a small change that fools, by steps onto the nearest linearised boundary drawn back to the clean input.
 
     d = argmin ‖d‖ with f + ⟨w, d⟩ = 0 and x + p + d valid;  p' = (1 − α)(p + η d₁) + α η d₂;  where fooled p' ← β p'.
 
     Inputs `[n, ...]` in the model's range; `threat` L∞, L2 or L1: within a finite radius it ends at the first success; without one it looks
-    for the smallest change with all `steps`. Each step asks for the gradients of all classes and one forward more.
+    for the smallest change with all `steps`. Each step asks for the gradients of all other classes and one forward more; `eot`: draws of a
+    stochastic model that each of its answers is the mean of.
 
-    Raises ConfigError for no steps, a negative radius, or restarts without a radius.
+    Raises ConfigError for no steps, no draws, a negative radius, or restarts without a radius.
     Source: Croce & Hein 2020, algorithm 1; α ≤ 0.1, η = 1.05, β = 0.9.
     Differs from the paper: no final search along the segment to the clean input; restarts begin halfway to the radius, as in the authors'
     later code; the point that was drawn back counts too.
@@ -123,11 +119,11 @@ def fab(threat: Threat | float = L2(math.inf), steps: int = 100, restarts: int =
     >>> fab().keep, fab(8 / 255).keep
     ('smallest', 'first')
     """
-    return _attack("fab", threat_of(threat), Fab(), steps, restarts)
+    return _attack("fab", threat_of(threat), Fab(source=source(eot)), steps, restarts)
 
 
 @attack(_PAPER, minimum_norm=True)
-def fab_targeted(threat: Threat | float = L2(math.inf), steps: int = 100, rivals: int = 9, restarts: int = 1) -> Attack:
+def fab_targeted(threat: Threat | float = L2(math.inf), steps: int = 100, rivals: int = 9, restarts: int = 1, eot: int = 1) -> Attack:
     """FAB aimed at each of the likeliest wrong classes in turn, one gradient a step; any wrong answer counts.
 
     As `fab`, with f = z_t − z_y, t over the min(`rivals`, classes − 1) classes that the clean logits rank highest.
@@ -143,4 +139,4 @@ def fab_targeted(threat: Threat | float = L2(math.inf), steps: int = 100, rivals
     """
     if rivals < 1:
         raise ConfigError(f"fab_targeted(rivals={rivals}): at least one is needed")
-    return _attack("fab_targeted", threat_of(threat), Fab(rivals), steps, restarts)
+    return _attack("fab_targeted", threat_of(threat), Fab(rivals, source=source(eot)), steps, restarts)

@@ -13,11 +13,12 @@ from holdfast.attacks.short import attack, threat_of
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Dual, Probe, Rule, Threat
+from holdfast.core.types import Access, Dual, Probe, Source, Threat
 from holdfast.parts.extent import farthest, span, usable
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Margin
 from holdfast.parts.schedules import Cosine
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L0, L2, Additive
 
 _TINY = 1e-12
@@ -34,7 +35,7 @@ class FmnState(Rows):
 
 
 @dataclass(frozen=True)
-class Fmn(Rule):
+class Fmn(Sourced):
     """p ← Π_ε( p + α g/‖g‖₂ ), g the gradient of the margin, Π_ε onto the sphere.
 
     Before the first success ε = ‖p‖ + |margin| / ‖g‖_q, after it ε (1 − γ) where fooled, ε (1 + γ) elsewhere.
@@ -47,6 +48,7 @@ class Fmn(Rule):
     gamma: float = 0.05
     last: float = 0.001
     targeted: bool = False
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = FmnState
 
@@ -59,7 +61,7 @@ class Fmn(Rule):
 
     def step(self, state: Rows, probe: Probe) -> FmnState:
         assert isinstance(state, FmnState)
-        answer, value, g = probe.grad(state.p, Margin(self.targeted, strict=True))
+        answer, value, g = self.source(probe, state.p, Margin(self.targeted, strict=True))
         g = usable(g, state.p, probe)
         fall = Cosine(1.0)(probe.step, probe.steps).to(g.dtype)
         gamma = self.last + (self.gamma - self.last) * fall
@@ -93,16 +95,18 @@ def fmn(
     rate: float = 1.0,
     gamma: float = 0.05,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Fast minimum norm: steps of fixed length up the margin, projected onto a sphere that closes in on the boundary.
 
     p' = Π_ε( p + α g/‖g‖₂ );  ε' = ‖p‖ + |margin|/‖g‖_q until first fooled, then (1 − γ) ε where fooled, (1 + γ) ε elsewhere.
 
     Inputs `[n, ...]` in the model's range; `threat` L∞, L2, L1 or L0, its radius the farthest worth looking (∞: anywhere); α from `rate`
-    widths of the range to a hundredth, γ from `gamma` to 0.001, both along a cosine.
+    widths of the range to a hundredth, γ from `gamma` to 0.001, both along a cosine; `eot`: draws of a stochastic model that each gradient
+    is the mean of.
 
-    Raises ConfigError for no steps, a rate that is not positive, or γ outside (0, 1).
-    Source: Pintor et al. 2021, algorithm 1 and appendix.
+    Raises ConfigError for no steps, no draws, a rate that is not positive, or γ outside (0, 1).
+    Source: Pintor et al. 2021, and the authors' code.
     Differs from the paper: a point inside the sphere is drawn out onto it (in the authors' code only in L2); in L1 the projection is onto
     the ball and the range at once, in L0 it keeps what still helps inside the range; where the gradient is zero, a random way is taken;
     rows start at the clean input.
@@ -113,4 +117,6 @@ def fmn(
     threat = threat_of(threat)
     if not rate > 0 or not 0 < gamma < 1:
         raise ConfigError(f"fmn(rate={rate}, gamma={gamma}): expected a positive rate and 0 < gamma < 1")
-    return Attack(goal(targeted), threat, Fmn(rate, gamma, targeted=targeted), Stop(steps, early=False), keep="smallest")
+    return Attack(
+        goal(targeted), threat, Fmn(rate, gamma, targeted=targeted, source=source(eot)), Stop(steps, early=False), keep="smallest"
+    )

@@ -13,9 +13,10 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows
-from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.core.types import Access, Probe, Source, Threat
 from holdfast.parts.goals import goal
 from holdfast.parts.pairs import best_pair
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L0
 
 Direction = Literal["increase", "decrease", "both"]
@@ -30,7 +31,7 @@ class JsmaState(Rows):
 
 
 @dataclass(frozen=True)
-class Jsma(Rule):
+class Jsma(Sourced):
     """S(i) = α_i β_i where α = ∂z_t/∂x_i and β = −Σ_{j≠t} ∂z_j/∂x_i are both positive, else 0; the largest moves by θ.
 
     A pair has the sums of its features for α and β. Untargeted t is the label and both signs are turned. Lowering a feature turns both
@@ -42,6 +43,7 @@ class Jsma(Rule):
     pairs: bool = True
     direction: Direction = "increase"
     targeted: bool = False
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = JsmaState
 
@@ -53,7 +55,7 @@ class Jsma(Rule):
         x, p, sign = probe.batch.x, state.p, 1 if self.targeted else -1
         # Two gradients, however many classes: of one logit, and of all together.
         aimed = probe.batch.target if self.targeted else probe.batch.y
-        _, slopes = probe.jacobian(p, torch.stack([aimed, torch.full_like(aimed, -1)], dim=1))
+        _, slopes = probe.jacobian(p, torch.stack([aimed, torch.full_like(aimed, -1)], dim=1), draws=self.source.asks())
         one, every = slopes[:, 0], slopes[:, 1]
         alpha, beta = (sign * one).flatten(1), (sign * (one - every)).flatten(1)
         low, high = probe.bounds.pair(x)
@@ -92,6 +94,7 @@ def jsma(
     direction: Direction = "increase",
     targeted: bool = False,
     steps: int = 10000,
+    eot: int = 1,
 ) -> Attack:
     """JSMA: greedily changes the one or two features whose rise lifts the target's logit and lowers the others' most.
 
@@ -100,10 +103,12 @@ def jsma(
 
     Inputs `[n, ...]` in the model's range; `theta` > 0 in its units: how far a chosen feature moves at once; `gamma` in (0, 1]: the largest
     share of the features that may change (the threat's radius binds too); `pairs`: two features at a time, the exact best pair;
-    `direction`: `increase`, `decrease`, or `both`; at most `steps` choices of two gradients each.
+    `direction`: `increase`, `decrease`, or `both`; at most `steps` choices of two gradients each; `eot`: draws of a stochastic model that
+    each gradient is the mean of.
 
-    Raises ConfigError for a theta that is not positive, a gamma outside (0, 1], an unknown direction or no steps.
-    Source: Papernot et al. 2016, eq. 8 (decrease: eq. 9) and algorithms 2 and 3; untargeted: Wiyatno & Xu 2018, arXiv:1808.07945.
+    Raises ConfigError for a theta that is not positive, a gamma outside (0, 1], an unknown direction, no steps or no draws.
+    Source: Papernot et al. 2016, saliency maps of increase and decrease, pairs by algorithm 3; untargeted: Wiyatno & Xu 2018,
+    arXiv:1808.07945.
     Differs from the paper: F are the logits (of the softmax the others' sum is −F_t, and the map no more than a square); where no feature
     or pair meets both conditions the search ends; `both` and the untargeted form, which lowers the label's logit and raises the others'.
 
@@ -114,4 +119,4 @@ def jsma(
         raise ConfigError(f"jsma(theta={theta}, gamma={gamma}): expected a positive step, and a share of the features in (0, 1]")
     if direction not in ("increase", "decrease", "both"):
         raise ConfigError(f"jsma(direction={direction!r}): expected 'increase', 'decrease' or 'both'")
-    return Attack(goal(targeted), threat, Jsma(theta, gamma, pairs, direction, targeted), Stop(steps))
+    return Attack(goal(targeted), threat, Jsma(theta, gamma, pairs, direction, targeted, source(eot)), Stop(steps))

@@ -19,13 +19,14 @@ from holdfast.parts.newton import Memory
 from holdfast.parts.objectives import ClassObjective
 from holdfast.parts.objectives import objective as named
 from holdfast.parts.threats import L2
+from holdfast.parts.weights import Weight
 
 
 @dataclass(frozen=True)
 class LbfgsState(Rows):
     """`r` the point this search has come to, with the `loss` and its gradient `slope` there, and what the row remembers of curvature;
-    `move` of which a share `length` is tried next; `tick` asks of this search and whether it `fooled`; the weight `c` between the largest
-    that fooled, `lower`, and the smallest that did not, `upper`; the number of `searches` done."""
+    `move` of which a share `length` is tried next; `tick` asks of this search and whether it `fooled`; the weight `c`, of
+    which too much succeeds in not fooling."""
 
     r: Tensor
     loss: Tensor
@@ -35,10 +36,7 @@ class LbfgsState(Rows):
     length: Tensor
     tick: Tensor
     fooled: Tensor
-    c: Tensor
-    lower: Tensor
-    upper: Tensor
-    searches: Tensor
+    c: Weight
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class Lbfgs(Rule):
     """min c ‖r‖² + loss(x + r), low ≤ x + r ≤ high, for ever better c;  r ← Π(r − α H ∇), α halved until the value falls enough.
 
     Where a value is at its bound and would leave it, ∇ and H are restricted to the others. A search ends when the value has stopped
-    falling, and the next goes on from there.
+    falling, and the next goes on from there. It has no gradient source: a line search and pairs of gradients compare asks, and of a
+    model with noise of its own, however many draws are averaged, no two asks are of the same function.
     """
 
     objective: ClassObjective
@@ -58,15 +57,14 @@ class Lbfgs(Rule):
     State: ClassVar[type[Rows]] = LbfgsState
 
     def init(self, probe: Probe) -> LbfgsState:
-        r, radius, none = probe.threat.zero(probe.batch.x), probe.batch.radius, torch.zeros_like(probe.step)
-        infinite, c = torch.full_like(radius, torch.inf), torch.full_like(radius, self.initial)
+        r, c, none = probe.threat.zero(probe.batch.x), Weight.fresh(probe.batch.radius, self.initial), torch.zeros_like(probe.step)
         loss = r.new_full((len(r),), torch.inf)
         memory = Memory.fresh(r, self.history)
-        return LbfgsState(r, loss, r, memory, r, torch.ones_like(loss), none, none.bool(), c, torch.zeros_like(c), infinite, none)
+        return LbfgsState(r, loss, r, memory, r, torch.ones_like(loss), none, none.bool(), c)
 
     def step(self, state: Rows, probe: Probe) -> LbfgsState:
         assert isinstance(state, LbfgsState)
-        x, c = probe.batch.x, state.c.to(state.r.dtype)
+        x, c = probe.batch.x, state.c.value.to(state.r.dtype)
         low, high = probe.bounds.pair(x)
         q = torch.clamp(state.r + per_row(state.length, x) * state.move, low - x, high - x)
         answer, gain, g = probe.grad(q, self.objective)
@@ -90,19 +88,12 @@ class Lbfgs(Rule):
 
     def _bisected(self, state: LbfgsState) -> LbfgsState:
         """Every row as it begins its next search: a larger weight if this one fooled, a smaller one if not."""
-        lower = torch.where(state.fooled, torch.maximum(state.lower, state.c), state.lower)
-        upper = torch.where(state.fooled, state.upper, torch.minimum(state.upper, state.c))
-        # Before both ends are known ten times more, or less; then the geometric mean.
-        c = torch.where(upper.isinf(), lower * 10, torch.where(lower == 0, upper / 10, (lower * upper).sqrt()))
-        none = torch.zeros_like(state.tick)
-        searches = state.searches + 1
-        return replace(
-            state, length=torch.ones_like(state.length), tick=none, fooled=none.bool(), c=c, lower=lower, upper=upper, searches=searches
-        )
+        none, c = torch.zeros_like(state.tick), state.c.after(~state.fooled, geometric=True)
+        return replace(state, length=torch.ones_like(state.length), tick=none, fooled=none.bool(), c=c)
 
     def _direction(self, state: LbfgsState, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
         """Where to go from `r`: against the gradient of the free values, bent by the remembered curvature."""
-        weight = 2 * state.c.to(x.dtype)
+        weight = 2 * state.c.value.to(x.dtype)
         gradient = per_row(weight, x) * state.r + state.slope
         held = ((state.r <= low - x) & (gradient > 0)) | ((state.r >= high - x) & (gradient < 0))
         free = torch.where(held, 0.0, gradient)
@@ -110,7 +101,7 @@ class Lbfgs(Rule):
 
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, LbfgsState)
-        return state.searches >= self.searches
+        return state.c.count >= self.searches
 
     def fitted(self, classes: int) -> Lbfgs:
         return replace(self, objective=self.objective.fitted(classes))
@@ -139,7 +130,7 @@ def lbfgs(
     `probability`; when None the paper's cross-entropy toward the target, and untargeted the margin.
 
     Raises ConfigError for no steps, searches or history, a weight that is not positive, or an unknown objective.
-    Source: Szegedy et al. 2013, section 4.1.
+    Source: Szegedy et al. 2013, the box-constrained problem and its penalty form.
     Differs from the paper: ‖r‖², which has a gradient at 0 (as all implementations have it); c by bisection in logarithms, each search
     from the end of the last; all trial points count; an untargeted form.
 

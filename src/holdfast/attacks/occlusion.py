@@ -17,6 +17,7 @@ from holdfast.parts.objectives import Margin
 from holdfast.parts.rules import Ascend
 from holdfast.parts.schedules import Constant
 from holdfast.parts.search import Proposal, RandomSearch
+from holdfast.parts.sources import source
 from holdfast.parts.starts import Uniform
 from holdfast.parts.threats import Occlusion
 
@@ -61,7 +62,9 @@ class Places(Proposal):
         return threat.bounds.clamp(torch.zeros_like(x) + low + (high - low) * share)
 
 
-@attack("Fawzi & Frossard 2016, BMVC (occluding patches); content: Brown et al. 2017, arXiv:1712.09665", threats=("occlusion",))
+@attack(
+    "Fawzi & Frossard 2016, BMVC; Wang et al. 2018, arXiv:1711.04451; content: Brown et al. 2017, arXiv:1712.09665", threats=("occlusion",)
+)
 def occlusion(
     threat: Threat | float = Occlusion(8),
     steps: int = 100,
@@ -70,19 +73,22 @@ def occlusion(
     step: float = 0.05,
     restarts: int = 1,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Cover a square of the image, at every place of a grid and then at random ones, until the model is wrong.
 
     max_{i, j} margin( x with the square at (i, j) painted over );  fill `adversarial`: the content c climbs
     c ← Π( c + α sign ∇_c margin ) from noise, at one random place for each of `restarts`.
 
-    Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; `threat`: its radius is the square's side in pixels, a bare number
-    as well; `steps`: forwards an input (with gradients for `adversarial`); `stride`: pixels between the places of the grid; `fill`: `grey`
-    (the middle of the range), `black`, `white`, `mean` (of the image, by channel), `noise` (drawn anew at each place), all by scores
-    alone, or `adversarial` (by gradients, α = `step` of the range's width).
+    Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; `threat`: its radius is the square's side in pixels, a bare number as
+    well; `steps`: forwards an input (with gradients for `adversarial`); `stride`: pixels between the places of the grid; `fill`: `grey`
+    (the middle of the range), `black`, `white`, `mean` (of the image, by channel), `noise` (drawn anew at each place), all by scores alone,
+    or `adversarial` (by gradients, α = `step` of the range's width); `eot`: draws of a stochastic model that each of its answers is the
+    mean of.
 
-    Raises ConfigError for no steps, a stride below 1, another fill, or a step that is not positive and finite.
-    Source: Fawzi & Frossard 2016, "Measuring the effect of nuisance variables on classifiers" (a square that hides a part).
+    Raises ConfigError for no steps, no draws, a stride below 1, another fill, or a step that is not positive and finite.
+    Source: Fawzi & Frossard 2016, "Measuring the effect of nuisance variables on classifiers" (a square that hides a part); Wang et al.
+    2018, "Visual concepts and compositional voting" (objects that hide a part).
     Differs from the paper: a grid and independent draws instead of a Markov chain over places; content that is searched for.
 
     >>> str(occlusion(steps=49, fill="mean"))
@@ -94,7 +100,7 @@ def occlusion(
     margin = Margin(targeted, strict=True)
     if fill == "adversarial":
         # A share of the radius, as every step is; here the radius is a count of pixels.
-        rule = Ascend(margin, Constant(step / threat.radius), Uniform())
+        rule = Ascend(margin, Constant(step / threat.radius), Uniform(), source=source(eot))
         return Attack(goal(targeted), threat, rule, Stop(steps), Group(restarts))
-    search = RandomSearch(margin, Places(stride, next(name for name in FILLS if name == fill)))
+    search = RandomSearch(margin, Places(stride, next(name for name in FILLS if name == fill))).sourced(source(eot))
     return Attack(goal(targeted), threat, search, Stop(steps), Group(restarts))

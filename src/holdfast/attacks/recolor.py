@@ -17,6 +17,7 @@ def recolor(
     tau: float = 0.05,
     confidence: float = 0.0,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """ReColorAdv: the smoothest recolouring that fools, the same new colour for all pixels of one colour, by Adam on a penalised hinge.
 
@@ -25,10 +26,11 @@ def recolor(
     Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's finite range, of up to three channels; `threat`: colours (a bare number is
     their radius), or several changes composed, as in `Colour(0.06) + Flow(1) + Linf(8/255)` (C+S+D of the paper), where p and `rate` are
     shares of each radius; `steps`: gradients an input, all of them spent; `rate`: Adam's, by default a 20th of the radius, falling to 0
-    along a cosine; τ = `tau`; κ = `confidence` in logits. Of all that fooled, the one of least penalty is claimed.
+    along a cosine; τ = `tau`; κ = `confidence` in logits. Of all that fooled, the one of least penalty is claimed; `eot`: draws of a
+    stochastic model that each gradient is the mean of.
 
-    Raises ConfigError for an infinite radius, no steps, a rate that is not positive, or a negative weight or confidence.
-    Source: Laidlaw & Feizi 2019, sections 3 and 4; ε = 0.06, 16 × 32 × 32 entries, 100 steps of Adam and τ = 0.05 of the authors' code.
+    Raises ConfigError for an infinite radius, no steps, no draws, a rate that is not positive, or a negative weight or confidence.
+    Source: Laidlaw & Feizi 2019; ε = 0.06, 16 × 32 × 32 entries, 100 steps of Adam and τ = 0.05 of the authors' code.
     Differs from the paper: the rate falls (the code's is 0.001 throughout); the hinge ends at κ, where the code's has no end; the
     smoothest success is kept, not that of the greatest loss.
 
@@ -36,4 +38,4 @@ def recolor(
     0.06
     """
     threat = bounded(threat if isinstance(threat, Threat) else Colour(float(threat)), "recolor")
-    return smooth_ascent("recolor", threat, steps, threat.radius / 20 if rate is None else rate, tau, confidence, targeted)
+    return smooth_ascent("recolor", threat, steps, threat.radius / 20 if rate is None else rate, tau, confidence, targeted, eot)

@@ -10,14 +10,17 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import typed
+from holdfast.core.method import Method
 from holdfast.core.types import Threat
 from holdfast.parts.threats import L0, L1, L2, Colour, Composed, Flow, Linf, Occlusion
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 THREATS: dict[str, Callable[..., Threat]] = {
     "linf": Linf, "l2": L2, "l1": L1, "l0": L0, "flow": Flow, "colour": Colour, "occlusion": Occlusion,
@@ -45,26 +48,32 @@ def attack(
     """Enter a function that returns an `Attack` into the catalogue, and have its attacks print as the call that made them."""
 
     def enter(make: Callable[P, Attack]) -> Callable[P, Attack]:
-        signature = inspect.signature(make)
-
-        @functools.wraps(make)
-        def made(*args: P.args, **kwargs: P.kwargs) -> Attack:
-            words = shown(signature.bind(*args, **kwargs))
-            _fit(make.__name__, signature.bind(*args, **kwargs).arguments.get("threat"), threats)
-            attack = make(*args, **kwargs)
-            _fit(make.__name__, attack.threat, threats)
-            return replace(attack, call=f"{make.__name__}({words})")
-
+        made = phrased(make, threats)
         ENTRIES[make.__name__] = Entry(make.__name__, made, threats, paper, minimum_norm)
         return made
 
     return enter
 
 
+def phrased(make: Callable[P, T], threats: tuple[str, ...]) -> Callable[P, T]:
+    """`make`, but what it makes prints as the call that made it, and is refused for arguments of another kind or none of the `threats`."""
+    signature, checked = inspect.signature(make), typed(make)
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(*args, **kwargs)
+        _fit(make.__name__, bound.arguments.get("threat"), threats)
+        found = checked(*args, **kwargs)
+        _fit(make.__name__, found.threat if isinstance(found, Attack) else None, threats)
+        return replace(found, call=f"{make.__name__}({shown(bound)})")  # type: ignore[type-var]
+
+    return made
+
+
 def _fit(name: str, threat: object, threats: tuple[str, ...]) -> None:
-    """Raise ConfigError where an attack is not defined for a threat of ours; it is the attack's rule that judges those of others."""
+    """Raise ConfigError where a method is not defined for a threat of ours; it is its rule that judges those of others."""
     norm = type(threat).__name__.lower()
-    if norm in (*THREATS, "composed") and norm not in threats:
+    if threats and norm in (*THREATS, "composed") and norm not in threats:
         raise ConfigError(f"{name} is not defined for {norm}: choose one of {', '.join(threats)}, or another attack")
 
 
@@ -139,17 +148,30 @@ def parse(text: str, threat: Threat | None = None) -> Attack:
     >>> str(parse("pgd(8/255, steps=20)"))
     'pgd(8/255, steps=20)'
     """
-    name, args, given = arguments(text, lambda name: find(name).make)
-    entry = find(name)
-    if threat is not None and not args and "threat" not in given:
-        given["threat"] = replace(threat, radius=math.inf) if entry.minimum_norm else threat  # type: ignore[type-var]
+    found: Attack = read(text, find, threat)
+    return found
+
+
+def read(text: str, entry_of: Callable[[str], Entry | Method], threat: Threat | None) -> Any:
+    """What the function that `entry_of` gives for the name in a short form makes of its arguments; `threat` where they give none.
+
+    Raises ConfigError as `parse` does, and for a threat that the function has no use for.
+    """
+    name, args, given = arguments(text, lambda name: entry_of(name).make)
+    entry = entry_of(name)
+    takes = inspect.signature(entry.make)
+    if threat is not None and "threat" not in takes.parameters:
+        raise ConfigError(f"{name} takes no threat, so {_show(threat)} would say nothing: leave it out")
     try:
+        if threat is not None and "threat" not in takes.bind_partial(*args, **given).arguments:
+            given["threat"] = replace(threat, radius=math.inf) if entry.minimum_norm else threat  # type: ignore[type-var]
         return entry.make(*args, **given)
     except TypeError as error:
         reason = str(error).replace("missing a required argument: 'threat'", "the threat is missing")
-        raise ConfigError(f"attack {text!r}: {reason}; it takes {', '.join(inspect.signature(entry.make).parameters)}") from error
+        raise ConfigError(f"attack {text!r}: {reason}; it takes {', '.join(takes.parameters)}") from error
 
 
+@typed
 def arguments(text: str, make: Callable[[str], Callable[..., object]]) -> tuple[str, list[object], dict[str, object]]:
     """The name, the values by place and those by name of a short form; `make(name)` is the function it calls.
 

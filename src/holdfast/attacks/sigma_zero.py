@@ -13,12 +13,13 @@ from holdfast.attacks.short import attack
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Probe, Rule, Threat
+from holdfast.core.types import Access, Probe, Source, Threat
 from holdfast.parts.adam import Adam
 from holdfast.parts.extent import span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
 from holdfast.parts.schedules import Cosine
+from holdfast.parts.sources import Sourced, White, source
 from holdfast.parts.threats import L0, Additive
 
 
@@ -32,7 +33,7 @@ class SigmaZeroState(Rows):
 
 
 @dataclass(frozen=True)
-class SigmaZero(Rule):
+class SigmaZero(Sourced):
     """p ← p − Adam( g/‖g‖_∞ ),  g = ∇[ max(−margin, 0) + (1/d) Σ p_i² / (p_i² + σ) ];  then p_i ← 0 where |p_i| < τ, τ ← τ ± 0.01 η.
 
     The rate η falls along a cosine from `rate` to a tenth of it; lengths are in units of the range's width.
@@ -43,6 +44,7 @@ class SigmaZero(Rule):
     threshold: float = 0.3
     change: float = 0.01
     targeted: bool = False
+    source: Source = White()
     needs: ClassVar[Access] = Access.GRADIENT
     State: ClassVar[type[Rows]] = SigmaZeroState
 
@@ -52,7 +54,7 @@ class SigmaZero(Rule):
 
     def step(self, state: Rows, probe: Probe) -> SigmaZeroState:
         assert isinstance(state, SigmaZeroState) and isinstance(probe.threat, Additive)
-        answer, _, g = probe.grad(state.p, Hinge(self.targeted))
+        answer, _, g = self.source(probe, state.p, Hinge(self.targeted))
         unit = span(probe.bounds)
         # The slope of p²/(p² + σ) is 2 σ p / (p² + σ)², with σ in units of the width squared.
         sigma = self.sigma * unit * unit
@@ -79,16 +81,17 @@ def sigma_zero(
     threshold: float = 0.3,
     change: float = 0.01,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """σ-zero: the fewest changed values, by Adam on a smooth count of them and on the margin, with small values put back.
 
     min_p max(z_y − max_{j≠y} z_j, 0) + (1/d) Σ p_i²/(p_i² + σ);  after each step p_i ← 0 where |p_i| < τ;  τ rises where fooled.
 
     Inputs `[n, ...]` in the model's range; Adam's rate falls along a cosine from `rate` to a tenth; τ starts at `threshold` and moves by
-    `change` × the rate; all in units of the range's width.
+    `change` × the rate; all in units of the range's width; `eot`: draws of a stochastic model that each gradient is the mean of.
 
-    Raises ConfigError for no steps, or a rate, σ, threshold or change that is not positive.
-    Source: Cinà et al. 2024, algorithm 1; the values of section 4.
+    Raises ConfigError for no steps, no draws, or a rate, σ, threshold or change that is not positive.
+    Source: Cinà et al. 2024; σ, τ, its change and the rates as in the authors' code.
     Differs from the paper: a targeted form; ranges other than 0..1.
 
     >>> sigma_zero(steps=100).threat.radius
@@ -96,5 +99,5 @@ def sigma_zero(
     """
     if min(rate, sigma, threshold, change) <= 0:
         raise ConfigError(f"sigma_zero(rate={rate}, sigma={sigma}, threshold={threshold}, change={change}): each must be positive")
-    rule = SigmaZero(rate, sigma, threshold, change, targeted)
+    rule = SigmaZero(rate, sigma, threshold, change, targeted, source(eot))
     return Attack(goal(targeted), threat, rule, Stop(steps, early=False), keep="smallest")

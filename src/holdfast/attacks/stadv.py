@@ -12,10 +12,11 @@ from holdfast.parts.goals import goal
 from holdfast.parts.objectives import Hinge
 from holdfast.parts.schedules import Cosine
 from holdfast.parts.smooth_ascent import SmoothAscent
+from holdfast.parts.sources import source
 from holdfast.parts.threats import Flow
 
 
-def smooth_ascent(name: str, threat: Threat, steps: int, rate: float, tau: float, confidence: float, targeted: bool) -> Attack:
+def smooth_ascent(name: str, threat: Threat, steps: int, rate: float, tau: float, confidence: float, targeted: bool, eot: int) -> Attack:
     """The attack that climbs the hinge less τ times the threat's penalty, and claims the success of least penalty.
 
     Raises ConfigError for a negative weight or confidence, or a rate that is not positive and finite.
@@ -24,7 +25,7 @@ def smooth_ascent(name: str, threat: Threat, steps: int, rate: float, tau: float
         raise ConfigError(
             f"{name}(rate={rate}, tau={tau}, confidence={confidence}): the rate must be positive, the others not negative, all finite"
         )
-    rule = SmoothAscent(Hinge(targeted, confidence), tau, Cosine(rate))
+    rule = SmoothAscent(Hinge(targeted, confidence), tau, Cosine(rate), source(eot))
     return Attack(goal(targeted, confidence), threat, rule, Stop(steps, early=False), keep="last")
 
 
@@ -36,6 +37,7 @@ def stadv(
     tau: float = 0.05,
     confidence: float = 0.0,
     targeted: bool = False,
+    eot: int = 1,
 ) -> Attack:
     """Spatially transformed adversarial examples: the smoothest flow of pixels that fools, by Adam on a penalised hinge.
 
@@ -43,11 +45,12 @@ def stadv(
     untargeted: max( z_y − max_{j≠y} z_j, −κ ).
 
     Inputs: images `[n, c, h, w]` of `[n, ...]` in the model's range; `threat`: its radius is the largest displacement in pixels (∞: any),
-    and a bare number is that; `steps`: gradients an input, all of them spent; `rate`: Adam's, in pixels, falling to 0 along a cosine;
-    τ = `tau`; κ = `confidence` in logits. Of all flows that fooled, the one with the least flow loss is claimed.
+    and a bare number is that; `steps`: gradients an input, all of them spent; `rate`: Adam's, in pixels, falling to 0 along a cosine; τ =
+    `tau`; κ = `confidence` in logits. Of all flows that fooled, the one with the least flow loss is claimed; `eot`: draws of a stochastic
+    model that each gradient is the mean of.
 
-    Raises ConfigError for no steps, a rate that is not positive, or a negative weight or confidence.
-    Source: Xiao et al. 2018, eq. 1 to 4, with its τ = 0.05.
+    Raises ConfigError for no steps, no draws, a rate that is not positive, or a negative weight or confidence.
+    Source: Xiao et al. 2018, eq. 1 (the flow), 3 (the hinge) and 4 (its smoothness), with τ = 0.05.
     Differs from the paper: Adam instead of L-BFGS with line search; displacements may be bounded; the smoothest success is kept, not the
     last point.
 
@@ -55,4 +58,4 @@ def stadv(
     'stadv(Flow(1), steps=50)'
     """
     threat = threat if isinstance(threat, Threat) else Flow(float(threat))
-    return smooth_ascent("stadv", threat, steps, rate, tau, confidence, targeted)
+    return smooth_ascent("stadv", threat, steps, rate, tau, confidence, targeted, eot)

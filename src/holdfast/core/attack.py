@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_fields
 from holdfast.core.types import Goal, Rule, Threat
 
 Keep = Literal["first", "smallest", "strongest", "last"]
@@ -31,6 +32,7 @@ class Group:
     cancel: Literal["later", "larger", "none"] = "later"
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         if self.restarts < 1:
             raise ConfigError(f"restarts={self.restarts}: at least one is needed")
         if list(self.radii) != sorted(set(self.radii)) or any(not radius >= 0 for radius in self.radii):
@@ -77,8 +79,7 @@ class Stop:
     queries: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int):
-            raise ConfigError(f"steps={self.steps!r}: expected a whole number, as in steps=40")
+        expect_fields(self)
         if self.steps < 1:
             raise ConfigError(f"steps={self.steps}: at least one step is needed")
         if self.queries is not None and self.queries < 1:
@@ -102,6 +103,7 @@ class Attack:
     call: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         for protocol in self.rule.requires:
             if not isinstance(self.threat, protocol):
                 raise ConfigError(

@@ -115,6 +115,20 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Ranged(Protocol):
+    """What every model has and no bare network: the range of its inputs."""
+
+    bounds: Bounds
+
+
+@runtime_checkable
+class Marked(Protocol):
+    """A model that can be told from others by what it is made of, on whatever device."""
+
+    def fingerprint(self) -> str: ...
+
+
+@runtime_checkable
 class Keyed(Protocol):
     """A model with noise that follows from each row's key, not from a generator: the same `draw` is answered alike in any company."""
 
@@ -247,8 +261,19 @@ class Probe(Protocol):
         """The answer, the objective `f` `[n]` and its gradient in `p`."""
         ...
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
-        """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`; −1 stands for the sum of them all."""
+    def jacobian(
+        self,
+        p: Tensor,
+        classes: Tensor,
+        where: Tensor | None = None,
+        draws: int = 1,
+        base: Tensor | None = None,
+        standing: bool = False,
+    ) -> tuple[Answer, Tensor]:
+        """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`; −1 stands for the sum of them all.
+
+        `base` `[n]`: of what each logit is above that of this class; `standing`: rows that are wrong get zeros, and cost no backward.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import typed
 from holdfast.data.cifar10 import load_cifar10
 from holdfast.data.dataset import Dataset, from_tensors
 from holdfast.data.digits import load_digits
@@ -27,6 +28,7 @@ FORMATS: dict[str, Callable[[Source], Dataset]] = {
 """What may stand before the colon in `--data`, and how each is read."""
 
 
+@typed
 def load_data(spec: str, split: str = "test", limit: int | None = None, offset: int = 0) -> Dataset:
     """The data that `spec` names.
 

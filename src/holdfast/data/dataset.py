@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.expect import expect_fields
 from holdfast.core.types import Bounds
 
 PIECE = 512
@@ -38,6 +39,7 @@ class Dataset:
     classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         x, y, ids = self.x, self.y, self.ids
         if not 2 <= x.ndim <= 4:
             raise InputError(f"{self.name}: inputs have shape {list(x.shape)}: expected [n, features] to [n, c, h, w]")
@@ -75,13 +77,7 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """sha256 of the values, types and shapes of x, y and ids, however they lie in memory and on whatever device."""
-        digest = hashlib.sha256()
-        for tensor in (self.x, self.y, self.ids):
-            digest.update(f"{_kind(tensor)} {list(tensor.shape)};".encode())
-            for start in range(0, len(tensor), PIECE):
-                piece = tensor[start : start + PIECE]
-                digest.update(piece.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return content(self.x, self.y, self.ids)
 
     def validate(self, classes: int | None = None, bounds: Bounds | None = None) -> None:
         """Look at every value once.
@@ -137,6 +133,17 @@ def window(n: int, limit: int | None, offset: int, name: str) -> range:
     if offset >= n:
         raise InputError(f"{name}: no samples left: {n} in all and offset={offset}: check the split and the offset")
     return range(offset, n if limit is None else min(n, offset + limit))
+
+
+def content(*tensors: Tensor) -> str:
+    """sha256 of the values, types and shapes of tensors `[n, ...]`, however they lie in memory and on whatever device."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{_kind(tensor)} {list(tensor.shape)};".encode())
+        for start in range(0, len(tensor), PIECE):
+            piece = tensor[start : start + PIECE]
+            digest.update(piece.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def from_tensors(x: Values, y: Values, ids: Values | None = None, name: str = "tensors", classes: tuple[str, ...] | None = None) -> Dataset:

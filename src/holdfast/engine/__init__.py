@@ -7,7 +7,7 @@ from holdfast.engine.pieces import Asker, Pieces
 from holdfast.engine.replica import Choice, replica
 from holdfast.engine.run import run
 from holdfast.engine.samples import Samples, clean_answers
-from holdfast.engine.setting import Progress, Setting, admit
+from holdfast.engine.setting import Progress, Setting, admit, admit_model
 from holdfast.engine.single import attack
 from holdfast.engine.straight import straight
 
@@ -22,6 +22,7 @@ __all__ = [
     "Samples",
     "Setting",
     "admit",
+    "admit_model",
     "attack",
     "choose",
     "clean_answers",

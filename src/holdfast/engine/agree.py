@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from holdfast.core.types import Model
+from holdfast.engine.noise import by_place
 
 COSINE = 0.99
 """Of the same precision: the mean cosine between input gradients, the logits being equal to 1e-3."""
@@ -42,7 +43,7 @@ def ask(model: Model, x: Tensor, gradient: bool, pair: Tensor | None = None) -> 
     x = x.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient):
         # A net may overwrite what it is given.
-        logits = model(x.clone()).logits
+        logits = by_place(model, x.clone()).logits
         pair = logits.detach().topk(min(2, logits.shape[1]), dim=1).indices if pair is None else pair
         columns = logits.gather(1, pair)
         total = (columns[:, -1] - columns[:, 0]).sum()

@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d
 
 from holdfast.core.types import Access, Model
 from holdfast.engine.agree import agree, ask, close
-from holdfast.engine.noise import kept_generators
+from holdfast.engine.noise import by_place, kept_generators
 from holdfast.engine.pieces import GRAIN, Layout, Pieces, out_of_memory
 from holdfast.engine.replica import Choice, Form, Low, Wrapper, foldable, replica
 
@@ -82,7 +82,7 @@ class _Trial:
             return False
         try:
             with torch.no_grad():
-                found = self.model(Pieces(1, "channels_last").arrange(self.batch[:GRAIN].clone())).logits
+                found = by_place(self.model, Pieces(1, "channels_last").arrange(self.batch[:GRAIN].clone())).logits
         except RuntimeError:
             return False
         return close(found, self.reference.logits[:GRAIN])

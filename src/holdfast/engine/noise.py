@@ -21,6 +21,12 @@ def drawn(model: Model, x: Tensor, key: Tensor, number: Tensor) -> Out:
     return model.drawn(x, Draw(key, number)) if model.stochastic and isinstance(model, Keyed) else model(x)
 
 
+def by_place(model: Model, x: Tensor, number: int = 0, seed: int = 0) -> Out:
+    """The answer to `x` `[n, ...]` asked outside a run: a keyed model's noise follows from each row's place and the `number` of the ask."""
+    place = torch.arange(len(x), device=x.device)
+    return drawn(model, x, row_key(seed, place, torch.full_like(place, -3)), torch.full_like(place, number))
+
+
 @contextmanager
 def kept_generators(device: torch.device) -> Iterator[None]:
     """Whatever is drawn inside, the global generators are afterwards as they were."""

@@ -20,7 +20,7 @@ class BareProbe(EngineProbe):
     def _asked(self) -> Tensor:
         return torch.full_like(self.step, self.asks)
 
-    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: int) -> None:
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: Tensor) -> None:
         pass
 
 

@@ -54,8 +54,8 @@ class Asker:
         self.forwards = 0
         self.backwards = 0
 
-    def each(self, n: int, ask: Callable[[slice | Tensor], R], backwards: int = 0) -> R:
-        """`ask` of every piece of `n` ≥ 1 rows, joined; each row is counted as one forward and `backwards` backwards.
+    def each(self, n: int, ask: Callable[[slice | Tensor], R]) -> R:
+        """`ask` of every piece of `n` ≥ 1 rows, joined; each row is counted as one forward. Who asks for gradients counts those.
 
         A piece is filled up to a multiple of `GRAIN` rows with copies of its last, whose answers are thrown away (and counted).
 
@@ -65,7 +65,7 @@ class Asker:
         start = 0
         while start < n:
             count = min(self.pieces.rows, n - start)
-            filled = max(count, min(-(-count // GRAIN) * GRAIN, self.pieces.rows))
+            filled = max(count, self.filled(count))
             rows = slice(start, start + count)
             try:
                 parts.append(ask(rows) if filled == count else ask(torch.arange(start, start + filled).clamp(max=n - 1))[:count])
@@ -80,6 +80,9 @@ class Asker:
                 torch.cuda.empty_cache()
                 continue
             self.forwards += filled
-            self.backwards += backwards * filled
             start = rows.stop
         return parts[0].cat(*parts[1:])
+
+    def filled(self, n: int) -> int:
+        """How many rows are asked in place of `n` in one piece."""
+        return min(-(-n // GRAIN) * GRAIN, self.pieces.rows)

@@ -91,23 +91,46 @@ class EngineProbe:
                 value = f(out, batch)
                 total = value.sum()
             g = _gradient(total, q)
+            self.asker.backwards += len(q)
             return _Reply(out.map(Tensor.detach), Named({"value": value.detach(), "g": _finite(g)}))
 
         answer, extra = self._ask(p, where, draws, one, backwards=1)
         return answer, extra["value"], extra["g"]
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
+    def jacobian(
+        self,
+        p: Tensor,
+        classes: Tensor,
+        where: Tensor | None = None,
+        draws: int = 1,
+        base: Tensor | None = None,
+        standing: bool = False,
+    ) -> tuple[Answer, Tensor]:
         k = classes.shape[1]
 
-        def one(batch: Batch, number: Tensor, q: Tensor, wanted: Tensor) -> _Reply:
+        def one(batch: Batch, number: Tensor, q: Tensor, wanted: Tensor, *less: Tensor, settle: bool = standing) -> _Reply:
             q, out = self._traced(batch, number, q)
+            if settle:
+                index = (~self.attack.goal.wrong(out, batch)).nonzero().squeeze(1)
+                # A forward costs about as much as a backward: where many rows have fallen, those that stand are asked once more.
+                if not len(index) or (k + 1) * self.asker.filled(len(index)) < k * len(q):
+                    out, slopes = out.map(Tensor.detach), q.new_zeros(len(q), k, *q.shape[1:])
+                    if len(index):
+                        some, rest = batch[index], [t[index] for t in (number, q.detach(), wanted, *less)]
+                        part = self.asker.each(len(index), lambda rows: one(some[rows], *(t[rows] for t in rest), settle=False))
+                        slopes = slopes.index_copy(0, index, part.extra.tensors["jacobian"])
+                    return _Reply(out, Named({"jacobian": slopes}))
             with torch.enable_grad():
                 every = torch.cat([out.logits, out.logits.sum(dim=1, keepdim=True)], dim=1)
-                columns = every.gather(1, wanted % every.shape[1]).sum(dim=0).unbind()
-            rows = [_gradient(columns[i], q, keep=i < k - 1) for i in range(k)]
+                columns = every.gather(1, wanted % every.shape[1])
+                columns = columns - every.gather(1, less[0].unsqueeze(1)) if less else columns
+                totals = columns.sum(dim=0).unbind()
+            rows = [_gradient(totals[i], q, keep=i < k - 1) for i in range(k)]
+            self.asker.backwards += k * len(q)
             return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(torch.stack(rows, dim=1))}))
 
-        answer, extra = self._ask(p, where, draws, one, classes, backwards=k)
+        more = (classes,) if base is None else (classes, base)
+        answer, extra = self._ask(p, where, draws, one, *more, backwards=k, standing=standing)
         return answer, extra["jacobian"]
 
     def _forward(self, batch: Batch, number: Tensor, q: Tensor) -> _Reply:
@@ -127,7 +150,14 @@ class EngineProbe:
         return self.ledger.forwards
 
     def _ask(
-        self, p: Tensor, where: Tensor | None, draws: int, one: Callable[..., _Reply], *more: Tensor, backwards: int = 0
+        self,
+        p: Tensor,
+        where: Tensor | None,
+        draws: int,
+        one: Callable[..., _Reply],
+        *more: Tensor,
+        backwards: int = 0,
+        standing: bool = False,
     ) -> tuple[Answer, Mapping[str, Tensor]]:
         """Ask `one` of all rows, or of those at `where`, `draws` times; rows not asked come back as NaN."""
         index = None if where is None else _some(where)
@@ -137,9 +167,7 @@ class EngineProbe:
 
         def draw(again: int) -> _Told:
             with model_noise(self.model, self.seed, self.asks):
-                reply = self.asker.each(
-                    len(batch), lambda rows: one(batch[rows], number[rows] + again, *(t[rows] for t in given)), backwards
-                )
+                reply = self.asker.each(len(batch), lambda rows: one(batch[rows], number[rows] + again, *(t[rows] for t in given)))
             self.asks += 1
             if index is not None and where is not None:
                 reply = reply.map(lambda t: _spread(t, index, where))
@@ -155,10 +183,10 @@ class EngineProbe:
             told = told.map(lambda t: t / draws if t.is_floating_point() else t)
         wrong = told.wrong if fooled is None else (fooled > 0) & (fooled >= self.share * draws)
         answer = Answer(told.reply.out, wrong, told.margin, self.threat.size(self.batch.x, p))
-        self._note(answer, p, where, draws, backwards)
+        self._note(answer, p, where, draws, backwards * ~wrong if standing else torch.full_like(self.step, backwards))
         return answer, told.reply.extra.tensors
 
-    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: int) -> None:
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: Tensor) -> None:
         book, keep = self.ledger, self.attack.keep
         # After the first success a row that stops there asks nothing more: what the batch still computes for it is waste.
         asked = ~book.hit if keep == "first" and self.attack.stop.early else torch.ones_like(book.hit)

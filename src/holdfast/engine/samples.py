@@ -10,6 +10,7 @@ from torch import Tensor
 from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import InputError, ModelError
+from holdfast.core.expect import typed
 from holdfast.core.types import Batch, Model, Out
 from holdfast.engine.noise import drawn, kept_generators, model_noise
 from holdfast.engine.pieces import Asker
@@ -28,11 +29,11 @@ class Samples:
     target: Tensor | None = None
 
     @classmethod
+    @typed
     def of(cls, x: Tensor, y: Tensor, ids: Tensor | None = None, target: Tensor | None = None) -> Samples:
         """Samples numbered 0, 1, … unless `ids` says otherwise; InputError for what is no tensor."""
-        for name, values in (("inputs", x), ("labels", y)):
-            if not isinstance(values, Tensor):
-                raise InputError(f"{name} are a {type(values).__name__}: expected a tensor; torch.as_tensor makes one of arrays and lists")
+        if not x.ndim or not y.ndim:
+            raise InputError(f"inputs of shape {list(x.shape)}, labels of shape {list(y.shape)}: expected [n, ...] and [n]")
         return cls(x.detach(), y, torch.arange(len(x)) if ids is None else ids.cpu().long(), target)
 
     def __len__(self) -> int:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, InputError, ModelError
-from holdfast.core.types import Model, Verdict
+from holdfast.core.expect import expect_fields, typed
+from holdfast.core.types import Access, Model, Verdict
 from holdfast.engine.pieces import Pieces
 
 
@@ -25,6 +26,7 @@ class Setting:
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         for name, value in (("slots", self.slots), ("harvest", self.harvest)):
             if value is not None and not (isinstance(value, int) and value >= 1):
                 raise ConfigError(f"{name}={value}: expected a whole number of at least 1")
@@ -62,15 +64,22 @@ class Progress:
     broken: int
 
 
-def admit(attack: Attack, model: Model, shape: tuple[int, ...]) -> None:
-    """Raise unless the model gives what the attack needs and answers rows independently, and inputs of one's `shape` can be so changed."""
-    if attack.rule.needs > model.access:
+@typed
+def admit_model(model: Model, name: str, needs: Access = Access.DECISION) -> None:
+    """Raise unless it is a model, gives what the method `name` needs, and answers rows independently."""
+    if needs > model.access:
         raise ConfigError(
-            f"{attack.name} needs {attack.rule.needs.name}, but the model gives only {model.access.name}: "
-            f"choose an attack that needs no more (holdfast list attacks)"
+            f"{name} needs {needs.name}, but the model gives only {model.access.name}: "
+            f"choose a method that needs no more (holdfast list attacks)"
         )
     if not model.independent:
         raise ModelError("the model's answer to one row depends on the others (batch norm in training mode?): call .eval() on it first")
+
+
+@typed
+def admit(attack: Attack, model: Model, shape: tuple[int, ...]) -> None:
+    """Raise unless it is an attack on rows that the model lets be made, and inputs of one's `shape` can be so changed."""
+    admit_model(model, attack.name, attack.rule.needs)
     unfit = attack.threat.unfit(shape)
     if unfit:
         raise InputError(f"{attack} does not fit inputs of shape {['n', *shape]}: {unfit}; choose another threat, such as linf:8/255")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import InputError
+from holdfast.core.expect import typed
 from holdfast.core.rows import per_row
 from holdfast.core.types import Model
 from holdfast.engine.run import run
@@ -14,6 +15,7 @@ from holdfast.engine.samples import Samples
 from holdfast.engine.setting import Setting
 
 
+@typed
 def attack(
     attack: Attack, model: Model, x: Tensor, y: Tensor, target: Tensor | None = None, seed: int = 0, slots: int | None = None
 ) -> Tensor:

@@ -22,8 +22,8 @@ Facts = dict[str, str | int | float]
 class Snapshots:
     """Writes at most one snapshot per `apart` times what a snapshot costs, and not more often than every `least` seconds."""
 
-    def __init__(self, path: Path | None, apart: float = 25.0, least: float = 0.25) -> None:
-        self.path, self.apart, self.least = path, apart, least
+    def __init__(self, path: str | Path | None, apart: float = 25.0, least: float = 0.25) -> None:
+        self.path, self.apart, self.least = None if path is None else Path(path), apart, least
         self.due = time.monotonic() + least
 
     def is_due(self) -> bool:

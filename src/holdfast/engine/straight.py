@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Model
-from holdfast.engine.noise import kept_generators
+from holdfast.engine.noise import by_place, kept_generators
 from holdfast.engine.replica import Wrapper, copied
 from holdfast.engine.surrogates import Surrogates, through
 
@@ -48,7 +48,7 @@ def straight(model: Model, x: Tensor) -> Model:
         with kept_generators(model.device), torch.inference_mode(False), torch.enable_grad():
             for _ in range(2):  # what one answer leaves behind is met by the next
                 point = tried.clone().requires_grad_()
-                total = made(point).logits.sum()
+                total = by_place(made, point).logits.sum()
                 if total.requires_grad:
                     torch.autograd.grad(total, point, allow_unused=True)
         if isinstance(net, nn.Module) and any(t.requires_grad for part in net.modules() for t in _held(part)):

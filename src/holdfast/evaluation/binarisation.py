@@ -10,6 +10,7 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.expect import typed
 from holdfast.engine import Samples, admit, run
 from holdfast.engine.setting import Setting
 from holdfast.evaluation.checks import Check, Status
@@ -70,6 +71,7 @@ class BinarisationReport:
         return Check("binarisation", self.status, evidence, remedy)
 
 
+@typed
 def binarisation_test(
     model: Classifier,
     x: Tensor,
@@ -101,9 +103,9 @@ def binarisation_test(
     if not attacks:
         raise ConfigError("attacks=[]: the binarisation test judges attacks: give one at least")
     for attack in attacks:
+        admit(attack, model, tuple(x.shape[1:]))
         if type(attack.threat) is not type(threat) or attack.threat.radius not in (threat.radius, float("inf")):
             raise ConfigError(f"{attack} is not an attack within {threat!r}: the test judges attacks at the radius where it plants")
-        admit(attack, model, tuple(x.shape[1:]))
     try:
         ground = binarised(model, x, threat, plants, inner, boundary, random, setting)
     except ModelError as error:

@@ -112,15 +112,18 @@ def _gradients(result: Result) -> Check:
     return Check("gradients", "warn", evidence, f"search went {chosen} where the gradient is masked: attack the net without that part too")
 
 
+def _without(result: Result, name: str) -> Check:
+    """A check whose evidence a run does not hold."""
+    return Check(name, "not run", "it does not apply to this threat or model" if result.trust else "the evidence was not gathered")
+
+
 def _beaten(name: str, what: str, remedy: str) -> Callable[[Result], Check]:
     """A method that must not break what the plan's attacks left."""
 
     def check(result: Result) -> Check:
         facts = result.trust.get(name)
         if facts is None:
-            return Check(
-                name, "not run", "the evidence was not gathered" if not result.trust else "it does not apply to this threat or model"
-            )
+            return _without(result, name)
         tried, broken = facts["tried"], facts["broken"]
         if not tried:
             return Check(name, "pass" if not result.robust_rate.of else "not run", "no survivor to try it on")
@@ -136,7 +139,9 @@ def _beaten(name: str, what: str, remedy: str) -> Callable[[Result], Check]:
 def _larger_radius(result: Result) -> Check:
     """Twice the radius must break more."""
     facts = result.trust.get("larger_radius")
-    if facts is None or not facts["tried"]:
+    if facts is None:
+        return _without(result, "larger_radius")
+    if not facts["tried"]:
         return Check("larger_radius", "not run", "no survivor to try it on")
     evidence = f"at twice the radius {facts['broken']} of {facts['tried']} survivors fell to the first attempt"
     if facts["broken"] or facts["tried"] < 8:
@@ -149,8 +154,10 @@ def _larger_radius(result: Result) -> Check:
 def _unbounded(result: Result) -> Check:
     """An attack that may go anywhere must reach 0 %."""
     facts = result.trust.get("unbounded")
-    if facts is None or not facts["tried"]:
-        return Check("unbounded", "not run", "the range has no ends, or no sample was correct")
+    if facts is None:
+        return _without(result, "unbounded")
+    if not facts["tried"]:
+        return Check("unbounded", "not run", "no sample was correct")
     left = facts["tried"] - facts["broken"]
     evidence = f"{left} of {facts['tried']} samples withstood an attack that may go anywhere in the range"
     if not left:

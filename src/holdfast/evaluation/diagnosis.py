@@ -15,7 +15,7 @@ from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Access, Model, Threat
 from holdfast.engine import NONE, Asker, Pieces, Samples, Setting, clean_answers, run
-from holdfast.engine.noise import seeded_generators
+from holdfast.engine.noise import by_place, seeded_generators
 from holdfast.evaluation.reaction import Gradient, Reaction, probabilities
 from holdfast.models import Classifier
 from holdfast.parts.threats import L0, L1
@@ -24,6 +24,8 @@ ROWS = 32
 """Of the calibration set, which is drawn by key."""
 DEAD = 0.02
 """The share of rows without a gradient from which on the gradients are suspected."""
+STEADY = 1e-4
+"""The distance of two answers to one input, as a share of the largest logit, above which they are random."""
 SATURATED, CALM = 30.0, 5.0
 """The median distance of the two highest logits above which these are divided, and what it becomes."""
 
@@ -66,16 +68,12 @@ def diagnose(model: Classifier, samples: Samples, threat: Threat, react: bool = 
     some = calibration(samples.ids, seed)
     few = Samples(samples.x[some.to(samples.x.device)], samples.y[some.to(samples.y.device)], samples.ids[some])
     x = model.bounds.intake(few.x, model.dtype, model.device)
-    with seeded_generators(model.device, seed, 0, purpose=4), torch.no_grad():
-        answers = [model(x).logits for _ in range(4)]
-        logits = answers[0]
-        if bool(logits.isnan().any()):
-            return Diagnosis()
-        scale = logits.abs().amax().clamp_min(1e-6)
-        apart = max(float((logits - other).abs().amax() / scale) for other in answers[1:])
-        if apart <= 1e-4:
-            _company(model, x, logits)
-    stochastic = model.stochastic or apart > 1e-4
+    logits, apart = answers_apart(model, x, seed)
+    if bool(logits.isnan().any()):
+        return Diagnosis()
+    if apart <= STEADY:
+        _company(model, x, logits)
+    stochastic = model.stochastic or apart > STEADY
     likely = probabilities(logits)
     seen = logits.clamp_min(torch.finfo(logits.dtype).tiny).log() if likely else logits
     top = seen.double().topk(2, dim=1).values
@@ -88,8 +86,18 @@ def diagnose(model: Classifier, samples: Samples, threat: Threat, react: bool = 
     return found if dead <= DEAD or not react else _tried(found, model.declared(stochastic), few, x, threat, seed)
 
 
+def answers_apart(model: Model, x: Tensor, seed: int) -> tuple[Tensor, float]:
+    """The logits for `x` `[n, ...]`, and how far those of three more asks lie from them, as a share of the largest; up to `STEADY` they are
+    one answer."""
+    with seeded_generators(model.device, seed, 0, purpose=4), torch.no_grad():
+        logits, *others = (by_place(model, x, ask, seed).logits for ask in range(4))
+    scale = logits.abs().amax().clamp_min(1e-6)
+    return logits, max(float((logits - other).abs().amax() / scale) for other in others)
+
+
 def _company(model: Model, x: Tensor, together: Tensor, rows: int = 8) -> None:
-    alone = torch.cat([model(x[i : i + 1]).logits for i in range(min(rows, len(x)))])
+    with torch.no_grad():
+        alone = torch.cat([by_place(model, x[i : i + 1]).logits for i in range(min(rows, len(x)))])
     apart = float((together[: len(alone)] - alone).abs().amax() / together.abs().amax().clamp_min(1e-6))
     if apart > 1e-2:
         raise ModelError(
@@ -102,7 +110,7 @@ def _dead(model: Model, x: Tensor, seed: int) -> float:
     """The share of rows whose margin has a zero gradient, or none."""
     with seeded_generators(model.device, seed, 1, purpose=4), torch.enable_grad():
         q = x.clone().requires_grad_()
-        logits = model(q.clone()).logits
+        logits = by_place(model, q.clone(), 4, seed).logits
         top = logits.topk(2, dim=1).values
         total = (top[:, 1] - top[:, 0]).sum()
         g = torch.autograd.grad(total, q, allow_unused=True)[0] if total.requires_grad else None

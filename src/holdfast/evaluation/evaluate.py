@@ -22,9 +22,11 @@ from torch import Tensor
 from holdfast import version
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.expect import typed
 from holdfast.core.types import Access, Out, Threat
 from holdfast.data import Dataset, from_tensors
 from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, run
+from holdfast.engine.noise import kept_generators
 from holdfast.engine.snapshot import Snapshots
 from holdfast.evaluation.diagnosis import Diagnosis, calibration, diagnose
 from holdfast.evaluation.entry import Entry, History
@@ -51,12 +53,13 @@ class Event:
     samples: int
 
 
+@typed
 def evaluate(
     model: Classifier,
     data: Data,
     threat: Threat | str,
     suite: str | None = None,
-    attacks: Sequence[Attack | str] = (),
+    attacks: Sequence[Attack | str] | Attack = (),
     radii: Sequence[float] = (),
     effort: float = 1.0,
     out: str | Path | None = None,
@@ -94,11 +97,13 @@ def evaluate(
     True
     """
     dataset = data if isinstance(data, Dataset) else from_tensors(*data)
+    Setting(seed, slots, harvest)
     todo = plan(threat, suite, attacks, radii, effort)
     index, count = shard
     if not 0 <= index < count:
         raise ConfigError(f"shard {index}/{count}: expected 0 ≤ i < k, as in 0/4")
-    model.fit_classes(dataset.x)
+    with kept_generators(model.device):
+        model.fit_classes(dataset.x)
     whole = Samples.of(dataset.x, dataset.y, dataset.ids)
     whole.check(model)
     whole.check_labels(model.classes)

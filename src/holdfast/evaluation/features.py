@@ -9,8 +9,10 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from holdfast.core.draw import Draw
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Out
+from holdfast.engine.noise import by_place, kept_generators
 from holdfast.models import Classifier
 
 
@@ -48,11 +50,18 @@ class Features:
         self._seen = args[0]
 
     def __call__(self, x: Tensor, /) -> Seen:
-        logits, features = self.model(x).logits, self._seen
+        return self._with(self.model(x))
+
+    def drawn(self, x: Tensor, draw: Draw, /) -> Seen:
+        """The same under the noise of `draw`."""
+        return self._with(self.model.drawn(x, draw))
+
+    def _with(self, out: Out) -> Seen:
+        features = self._seen
         # Let go, or the graph behind it would live on.
         self._seen = None
         assert features is not None
-        return Seen(logits, features)
+        return Seen(out.logits, features)
 
 
 def last_linear(model: Classifier, x: Tensor) -> nn.Linear:
@@ -65,8 +74,8 @@ def last_linear(model: Classifier, x: Tensor) -> nn.Linear:
         calls.append((layer, args[0], out))
 
     hooks = [layer.register_forward_hook(note) for layer in model.net.modules() if isinstance(layer, nn.Linear)]
-    with torch.no_grad():
-        logits = model(x).logits
+    with torch.no_grad(), kept_generators(model.device):
+        logits = by_place(model, x).logits
     for hook in hooks:
         hook.remove()
     if calls:

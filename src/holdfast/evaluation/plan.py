@@ -10,6 +10,7 @@ from holdfast.attacks import apgd
 from holdfast.attacks.short import parse, parse_threat
 from holdfast.core.attack import Attack, Group
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_fields, typed
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
 from holdfast.evaluation.suites import DEFAULT, additive, suite_entries, suite_name
@@ -25,6 +26,7 @@ class Budget:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         for name, value in (("queries", self.queries), ("deadline", self.deadline)):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: a budget must be positive")
@@ -45,10 +47,11 @@ class Plan:
         return self.suite == DEFAULT
 
 
+@typed
 def plan(
     threat: Threat | str,
     suite: str | None = None,
-    attacks: Sequence[Attack | str] = (),
+    attacks: Sequence[Attack | str] | Attack = (),
     radii: Sequence[float] = (),
     effort: float = 1.0,
 ) -> Plan:
@@ -59,6 +62,7 @@ def plan(
     Raises ConfigError for unknown names, for a suite together with attacks, for an effort where there is none, and for a threat without
     a positive radius (an infinite one goes only with attacks of one's own, that look for the smallest change).
     """
+    attacks = [attacks] if isinstance(attacks, str | Attack) else attacks
     threat = parse_threat(threat) if isinstance(threat, str) else threat
     if not isinstance(threat, Threat):
         raise ConfigError(f"threat {threat!r}: expected a threat, as in Linf(8 / 255) or 'linf:8/255'")
@@ -81,7 +85,7 @@ def plan(
         suite = suite_name(suite or DEFAULT)
         entries = suite_entries(suite, threat, effort)
     if radii:
-        additive(threat, "the curve over radii")
+        additive(threat, "the curve over radii", "leave radii and --curve out, or choose such a threat")
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
     return Plan(threat, tuple(entries), suite, float(effort))
 

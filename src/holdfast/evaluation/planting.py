@@ -10,6 +10,7 @@ from torch import Tensor
 
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.expect import typed
 from holdfast.core.rows import Rows
 from holdfast.core.types import Batch, Verdict
 from holdfast.engine import Asker, Samples
@@ -86,9 +87,13 @@ class Planter:
         lucky = (height(drawn.features, weight, bias) > 0).any().reshape(1)
         return Plants(torch.tensor([place], device=x.device), x, point, clean, lucky).map(lambda t: t.cpu())
 
+    def _key(self, place: int, number: Tensor) -> Tensor:
+        """The keys `[m]` of a sample's points: of their own noise, and of the model's noise when it is asked about them."""
+        return row_key(self.seed, torch.full_like(number, place), number + FIRST)
+
     def _noise(self, x: Tensor, place: int, number: Tensor, radius: Tensor, edge: bool) -> Tensor:
         """Random changes within `radius` `[m]`, or at that very distance; each follows from the seed, the sample and its `number`."""
-        key = row_key(self.seed, torch.full_like(number, place), number + FIRST).to(x.device)
+        key = self._key(place, number).to(x.device)
         here = x.expand(len(number), *x.shape[1:])
         p = self.threat.random(here, Draw(key, torch.zeros_like(key)), radius)
         return outward(self.threat, here, p, radius) if edge else p
@@ -99,7 +104,9 @@ class Planter:
 
         def ask(rows: slice | Tensor) -> Seen:
             p = self._noise(x, place, number[rows], radius[rows], edge)
-            return self.model(self.asker.pieces.arrange(self.threat.bounds.clamp(self.threat.apply(x, p))))
+            key = self._key(place, number[rows]).to(x.device)
+            point = self.asker.pieces.arrange(self.threat.bounds.clamp(self.threat.apply(x, p)))
+            return self.model.drawn(point, Draw(key, torch.zeros_like(key)))
 
         with model_noise(self.model, self.seed, place, purpose=3):
             return self.asker.each(len(number), ask)
@@ -108,10 +115,16 @@ class Planter:
         """The planted point as it is stored, if it passes the verification that every claim must."""
         verify = Verifier(self.model, ReadGoal(Untargeted()), self.threat, Verdict.of(self.model), self.asker, self.seed)
         zero = torch.zeros(1, dtype=torch.int64, device=x.device)
-        claim = verify(Batch(x, zero, zero - 1, clean, zero, zero, x.new_full((1,), self.threat.radius)), p, place, zero)
+        claim = verify(
+            Batch(x, zero, zero - 1, clean, self._key(place, zero.cpu()).to(x.device), zero, x.new_full((1,), self.threat.radius)),
+            p,
+            place,
+            zero,
+        )
         return claim.point if bool(claim.holds) else None
 
 
+@typed
 def binarised(
     model: Classifier,
     x: Tensor,

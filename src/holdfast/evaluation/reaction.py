@@ -12,6 +12,7 @@ from torch import Tensor
 from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw
 from holdfast.core.types import Access, Bounds, Keyed, Model, Out, Source
+from holdfast.engine.noise import by_place
 from holdfast.engine.straight import straight
 from holdfast.evaluation.plan import Plan
 from holdfast.parts.sources import Eot, Smoothed
@@ -39,7 +40,7 @@ class Reaction:
         if self.gradient == "straight" and steps:
             model = straight(model, x)
             # Its answers are what the softmax was of, where it found one.
-            logarithm = logarithm and probabilities(model(x).logits)
+            logarithm = logarithm and probabilities(by_place(model, x).logits)
         return model if not logarithm and self.scale == 1 else Seen(model, logarithm, self.scale)
 
     def attack(self, attack: Attack) -> Attack:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.errors import ConfigError, InputError, ModelError
-from holdfast.engine.noise import model_noise
+from holdfast.core.expect import typed
+from holdfast.engine.noise import by_place, model_noise
 from holdfast.models import Classifier
 
 PIECE = 16
@@ -48,6 +49,7 @@ class Spectra:
         return sums / rings.bincount()
 
 
+@typed
 def spectra(model: Classifier, x: Tensor, x_adv: Tensor, layer: str | None = None) -> Spectra:
     """Spectra of inputs before and after an attack and of the change, or of the maps that a layer of the model answers to them.
 
@@ -105,7 +107,7 @@ def feature_maps(model: Classifier, x: Tensor, layer: str | None) -> Tensor:
     kept: list[Any] = []
     # A stochastic net draws the same numbers before and after the attack: what changes is then the attack's doing.
     with torch.no_grad(), model_noise(model, 0, 0), _watched(model, layer, kept):
-        model(x)
+        by_place(model, x)
     if not kept:
         raise ModelError(f"layer {layer!r} is never called when the net answers: name one that is, as print(net) lists them")
     maps = kept[-1]

@@ -30,7 +30,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import ConfigError, StoreError
 from holdfast.engine.snapshot import write_whole
 
 SCHEMA_VERSION = 2
@@ -235,16 +235,19 @@ class Part:
         return np.load(self.path / "adversarial.npy", mmap_mode="r", allow_pickle=False)
 
 
-def merge(into: Path, *runs: Path) -> Store:
+def merge(into: str | Path, *runs: str | Path) -> Store:
     """Join the shards of several folders of one run into one folder.
 
-    Raises StoreError when they hold different runs, or the same shard twice.
+    Raises ConfigError for no folders, StoreError when they hold different runs, or the same shard twice.
     """
-    first = Store(runs[0]).manifest
+    if not runs:
+        raise ConfigError(f"nothing to join into {into}: name the folders that hold the shards")
+    into, *places = map(Path, (into, *runs))
+    first = Store(places[0]).manifest
     identity = {key: value for key, value in first.items() if key not in ("schema", "once")}
     store = Store(into)
     store.open(identity, first["once"])
-    for run in runs:
+    for run in places:
         other = Store(run)
         store_identity = {key: value for key, value in other.manifest.items() if key not in ("schema", "once")}
         store.open(store_identity, first["once"])

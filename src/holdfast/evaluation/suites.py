@@ -125,7 +125,7 @@ def suite_entries(name: str, threat: Threat, effort: float = 1.0) -> list[Entry]
     Raises ConfigError for an unknown name, a threat that is not additive, an effort that is not positive, or one for a suite that has none.
     """
     name = suite_name(name)
-    additive(threat, f"suite {name!r}")
+    additive(threat, f"suite {name!r}", "name attacks of your own, as pgd or stadv")
     if effort == 1:
         return SUITES[name](threat)
     if not 0 < effort < math.inf or name != DEFAULT:
@@ -133,9 +133,7 @@ def suite_entries(name: str, threat: Threat, effort: float = 1.0) -> list[Entry]
     return standard_1(threat, effort)
 
 
-def additive(threat: Threat, name: str) -> None:
-    """Raise ConfigError unless `name`, which adds to inputs, fits the threat."""
+def additive(threat: Threat, name: str, remedy: str) -> None:
+    """Raise ConfigError unless `name`, which adds to inputs, fits the threat; `remedy` says what to do instead."""
     if not isinstance(threat, Additive):
-        raise ConfigError(
-            f"{name} knows additive changes (linf, l2, l1, l0), not {threat.kind}: name attacks of your own, as in pgd or stadv"
-        )
+        raise ConfigError(f"{name} knows additive changes (linf, l2, l1, l0), not {threat.kind}: {remedy}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.expect import typed
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Threat
 from holdfast.exact.linear_model import LinearModel, linear_model
@@ -42,6 +43,7 @@ class Exact(Rows):
         return float((self.distance > radius).double().mean())
 
 
+@typed
 def linear_exact(model: Any, x: Tensor, y: Tensor, threat: Threat = L2(math.inf), bounds: tuple[float, float] | None = None) -> Exact:
     """The smallest change of each input that a linear model takes for another class: logistic, softmax, ridge, a linear SVM.
 
@@ -120,6 +122,7 @@ def _beyond(linear: LinearModel, threat: L1 | L2 | Linf, x: Tensor, y: Tensor, r
     return threat.reach(x, torch.zeros_like(x), gap.squeeze(1).clamp_min(0) + share * blur, w)
 
 
+@typed
 def mix_weights(model: Any, x: Tensor, target: Tensor, amount: float, bounds: tuple[float, float] | None = None) -> Tensor:
     """`x` with a little of the weights of class `target` mixed in: an image of another class that looks the same.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.expect import typed
 from holdfast.core.types import Access, Bounds, Out
 from holdfast.parts.views import View
 
@@ -36,6 +38,7 @@ class Classifier:
     torch.Size([2, 3])
     """
 
+    @typed
     def __init__(
         self,
         net: Callable[[Tensor], Tensor],
@@ -59,8 +62,11 @@ class Classifier:
         if self.std is not None and any(not value > 0 for value in _tuple(self.std)):
             raise ConfigError(f"std={std}: every value must be positive")
         weight = next(_floating(net), None)
-        self.device = weight.device if weight is not None else torch.device(device or "cpu")
-        wished = torch.device(device or self.device)
+        try:
+            wished = torch.device(device or (weight.device if weight is not None else "cpu"))
+        except RuntimeError as error:
+            raise ConfigError(f"device={device!r}: expected a device of torch, as cpu or cuda:0") from error
+        self.device = weight.device if weight is not None else wished
         if wished.type != self.device.type or wished.index not in (None, self.device.index):
             raise ModelError(f"the net's weights are on {self.device}, not on {wished}: move it first, net.to(...)")
         self.dtype = weight.dtype if weight is not None else torch.get_default_dtype()
@@ -112,6 +118,7 @@ class Classifier:
         other.stochastic = stochastic
         return other
 
+    @typed
     def viewed(self, views: View | None) -> Classifier:
         """The same model asked through `views`: what it sees of an input is its print, its photograph, its JPEG (None: the input itself).
 
@@ -132,7 +139,8 @@ class Classifier:
     def fit_classes(self, x: Tensor) -> None:
         """Learn the number of classes from the answer to one input, and check that the net takes such inputs at all."""
         with torch.no_grad():
-            self(self.bounds.intake(x[:1], self.dtype, self.device))
+            none = torch.zeros(len(x[:1]), dtype=torch.int64, device=self.device)
+            self.drawn(self.bounds.intake(x[:1], self.dtype, self.device), Draw(none, none))
 
     def normalise(self, x: Tensor) -> Tensor:
         """(x − mean) / std, per channel (axis 1)."""
@@ -203,13 +211,15 @@ def _tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
 def _pairs(low: float | tuple[float, ...], high: float | tuple[float, ...]) -> list[tuple[float, float]]:
     lows, highs = _tuple(low), _tuple(high)
     n = max(len(lows), len(highs))
+    if not {len(lows), len(highs)} <= {1, n}:
+        raise ConfigError(f"bounds for {len(lows)} and for {len(highs)} channels: give one number, or one per channel")
     return list(zip(lows * (n // len(lows)), highs * (n // len(highs)), strict=True))
 
 
 def _numbers(value: Number, name: str) -> float | tuple[float, ...]:
     """A number, or a tuple of numbers, one per channel."""
     try:
-        return float(value) if isinstance(value, int | float) else tuple(float(v) for v in value)
+        return float(value) if isinstance(value, int | float | Real) else tuple(float(v) for v in value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}={value!r}: expected a number, or one for each channel") from error
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 from torch import nn
 
 from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.expect import typed
 from holdfast.models.nets import NETS
 from holdfast.models.weights import fit, read_weights
 from holdfast.parts.views import VIEWS, View
@@ -22,6 +23,7 @@ from holdfast.parts.views import VIEWS, View
 T = TypeVar("T")
 
 
+@typed
 def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
     """The network that `spec` names, with `weights` when given.
 
@@ -51,6 +53,7 @@ def _ours(spec: str) -> nn.Module:
     return called(spec, NETS, "model", " or pkg.mod:callable", ", or your own as pkg.mod:callable")
 
 
+@typed
 def load_views(spec: str) -> View:
     """The views that `spec` names, as in `physical`, `athalye(0.5)` or `jpeg((50, 90))`; arguments are literals, never executed.
 

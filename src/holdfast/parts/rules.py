@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from holdfast.core.rows import Named, Rows, per_row
-from holdfast.core.types import Access, Normed, Probe, Rule, Source
+from holdfast.core.types import Access, Normed, Probe, Source
 from holdfast.parts.objectives import ClassObjective
 from holdfast.parts.schedules import Schedule
-from holdfast.parts.sources import White
+from holdfast.parts.sources import Sourced, White
 from holdfast.parts.starts import Clean, Start
 from holdfast.parts.transforms import Transform
 
@@ -26,7 +26,7 @@ class AscendState(Rows):
 
 
 @dataclass(frozen=True)
-class Ascend(Rule):
+class Ascend(Sourced):
     """p ← Π( p + α r · d ), d the steepest direction of the (transformed) gradient, α r the share α of the row's radius r.
 
     `start`: where rows begin.
@@ -61,9 +61,6 @@ class Ascend(Rule):
 
     def price(self) -> int:
         return self.start.asks() + self.source.asks()
-
-    def sourced(self, source: Source) -> Ascend:
-        return replace(self, source=source)
 
     def fitted(self, classes: int) -> Ascend:
         return replace(self, objective=self.objective.fitted(classes))

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, PerRow, Points, Probe, Rule, Source
+from holdfast.core.types import Access, PerRow, Points, Probe, Source
 from holdfast.parts.adam import Adam
 from holdfast.parts.objectives import ClassObjective
 from holdfast.parts.schedules import Schedule
-from holdfast.parts.sources import White
+from holdfast.parts.sources import Sourced, White
 from holdfast.parts.threats.smooth import Penalised
 
 
@@ -28,7 +28,7 @@ class SmoothAscentState(Rows):
 
 
 @dataclass(frozen=True)
-class SmoothAscent(Rule):
+class SmoothAscent(Sourced):
     """p ← Π( p + Adam( ∇J(p) − τ ∇L(p) ) ), L the threat's penalty; of all that fooled, the p of least L is claimed.
 
     `schedule`: Adam's rate over the steps, in the units of p. The penalty's gradient never asks the model.
@@ -60,12 +60,6 @@ class SmoothAscent(Rule):
     def pending(self, state: Rows) -> Tensor:
         assert isinstance(state, SmoothAscentState)
         return torch.where(per_row(state.penalty.isfinite(), state.p), state.best, state.p)
-
-    def price(self) -> int:
-        return self.source.asks()
-
-    def sourced(self, source: Source) -> SmoothAscent:
-        return replace(self, source=source)
 
     def fitted(self, classes: int) -> SmoothAscent:
         return replace(self, objective=self.objective.fitted(classes))

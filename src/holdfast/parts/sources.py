@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
-from holdfast.core.types import Access, Answer, Objective, PerRow, Probe, Source
+from holdfast.core.types import Access, Answer, Objective, PerRow, Probe, Rule, Source
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Eot(Source):
 class Smoothed(Source):
     """The gradient of a smoothed copy: the mean over `draws` random points around p, as far away as `share` of the radius.
 
-    ∇J_σ(x) ≈ (1/k) Σ ∇J(x + d_i),  d_i uniform in the ball of `share` · ε;  a step costs k gradients, and a forward at p itself.
+    ∇J_σ(x) ≈ (1/k) Σ ∇J(x + d_i),  d_i uniform in the ball of `share` · ε;  a step costs k gradients, and a forward at p itself. Where the
+    radius has no end, p's own size stands for it.
 
     Source: Athalye, Carlini & Wagner 2018, section 4; against sparse activations Tramèr, Carlini, Brendel & Madry 2020, section 5.
     """
@@ -66,16 +67,29 @@ class Smoothed(Source):
     def __call__(self, probe: Probe, p: Tensor, f: Objective) -> tuple[Answer, PerRow, Tensor]:
         answer, batch = probe.score(p), probe.batch
         value, slope = torch.zeros_like(answer.margin), torch.zeros_like(p)
+        reach = torch.where(batch.radius.isfinite(), batch.radius, answer.size)
         for number in range(self.draws):
             # Far from the row's own steps, so that no noise is drawn twice.
             draw = Draw(batch.key, probe.step * self.draws + number + (1 << 40))
-            near = p + probe.threat.random(batch.x, draw, batch.radius * self.share)
+            near = p + probe.threat.random(batch.x, draw, reach * self.share)
             _, more, g = probe.grad(near, f)
             value, slope = value + more / self.draws, slope + g / self.draws
         return answer, value, slope
 
     def asks(self) -> int:
         return self.draws + 1
+
+
+class Sourced(Rule):
+    """A rule whose gradients come from a `source`, one ask of it a step; abstract."""
+
+    source: Source
+
+    def price(self) -> int:
+        return self.source.asks()
+
+    def sourced(self, source: Source) -> Self:
+        return replace(self, source=source)  # type: ignore[type-var]
 
 
 def source(eot: int) -> Source:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.expect import typed
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Batch, Goal, Mask, Model, Out, PerRow, Probe, Rule
 from holdfast.engine import Asker, Samples, run
@@ -98,6 +99,7 @@ def blurred(image: Tensor) -> Tensor:
     return image
 
 
+@typed
 def fooling_ascent(
     model: Model,
     shape: tuple[int, ...],

@@ -8,6 +8,7 @@ import torch
 
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.expect import typed
 from holdfast.core.rows import per_row
 from holdfast.core.types import Access, Model
 from holdfast.engine import Asker
@@ -17,6 +18,7 @@ from holdfast.synthesis.encodings import Direct, Encoding
 from holdfast.synthesis.synthesised import Synthesised, admitted, chances, judged, wanted
 
 
+@typed
 def fooling_evolution(
     model: Model,
     shape: tuple[int, ...],

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from holdfast.core.draw import row_key
-from holdfast.core.errors import ConfigError, ModelError
+from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows
 from holdfast.core.types import Access, Bounds, Model, Points, Verdict
+from holdfast.engine import admit_model
 from holdfast.engine.noise import drawn, kept_generators, model_noise
 from holdfast.engine.pieces import Asker
 
@@ -69,11 +70,8 @@ def chances(model: Model, asker: Asker, images: Points, seed: int, ask: int, pur
 
 
 def admitted(model: Model, name: str, needs: Access, steps: int, confidence: float) -> None:
-    """Raise unless the model gives what a synthesis needs, its rows are independent, and the numbers make sense."""
-    if needs > model.access:
-        raise ConfigError(f"{name} needs {needs.name}, but the model gives only {model.access.name}: choose a synthesis that needs no more")
-    if not model.independent:
-        raise ModelError("the model's answer to one row depends on the others (batch norm in training mode?): call .eval() on it first")
+    """Raise unless the model lets a synthesis be made, and the numbers make sense."""
+    admit_model(model, name, needs)
     if not isinstance(steps, int) or steps < 1:
         raise ConfigError(f"{name} with {steps} steps: expected a whole number of at least one")
     if not 0 < confidence < 1:
@@ -84,7 +82,7 @@ def wanted(model: Model, asker: Asker, shape: tuple[int, ...], classes: Sequence
     """The classes to make images for, on the host; all of the model when None. Asks the model one image, of the middle of its range."""
     try:
         middle = middle_of(model.bounds, torch.zeros(1, *shape, dtype=model.dtype, device=model.device))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ConfigError(f"shape={shape}: expected the sizes of one input, as in (3, 32, 32), fitting bounds {model.bounds}") from error
     count = chances(model, asker, middle, 0, 0, 2).shape[1]
     chosen = range(count) if classes is None else classes

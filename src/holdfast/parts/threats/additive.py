@@ -12,6 +12,7 @@ from torch import Tensor
 
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_fields
 from holdfast.core.rows import per_row
 from holdfast.core.types import Bounds, PerRow, Points, Threat
 from holdfast.parts.norms import project_l1_box, random_ball_l1, reach, take_largest
@@ -27,6 +28,7 @@ class Additive(Threat):
     bounds: Bounds = field(default=Bounds(), repr=False)
 
     def __post_init__(self) -> None:
+        expect_fields(self)
         if not self.radius >= 0:
             raise ConfigError(f"{type(self).__name__}({self.radius}): the radius must be a number ≥ 0")
 

@@ -54,7 +54,7 @@ class Colour(Threat):
     entries along each channel, which are at most as many as it names.
 
     Penalty: Σ ‖p(a) − p(b)‖₂ over neighbouring entries.
-    Source: Laidlaw & Feizi 2019, "Functional adversarial attacks", section 3.
+    Source: Laidlaw & Feizi 2019, "Functional adversarial attacks".
     Differs from the paper: the table holds shifts, so that zero changes nothing to the last bit; what no screen shows is clipped in RGB,
     not entry by entry in the table, and a pixel that this would carry beyond the largest shift stays as it is: the bound holds for images.
 

@@ -24,7 +24,7 @@ def roughness(field: Tensor) -> PerRow:
     `field` `[n, k, ...]`: a vector of k numbers at each place. Each pair counts twice, once from either end. A root of s² + 1e-10, less
     1e-5, so that there is a gradient where neighbours agree; a field that is the same everywhere has roughness 0.
 
-    Source: Xiao et al. 2018, eq. 4 (a plane); Laidlaw & Feizi 2019, section 3 (a table of colours).
+    Source: Xiao et al. 2018, eq. 4 (a plane); Laidlaw & Feizi 2019 (a table of colours).
 
     >>> roughness(torch.tensor([[[[0.0, 3.0]], [[0.0, 4.0]]]])).round().tolist()
     [10.0]

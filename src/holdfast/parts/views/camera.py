@@ -31,7 +31,7 @@ class Photographed(View):
     Bilinear, after a Gaussian as wide as the picture is smaller than the print, so that no pattern aliases.
 
     Raises ConfigError for a value outside its range.
-    Source: Athalye et al. 2018, sections 2 and 3; supplement: rotation, scale, translation, camera distance, background.
+    Source: Athalye et al. 2018, supplement: rotation, scale, translation, camera distance, background.
     Differs from it: their three-dimensional objects are flat here.
 
     >>> v = torch.tensor([[[[0.0, 0.25], [0.5, 1.0]]]])

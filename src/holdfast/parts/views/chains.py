@@ -44,7 +44,7 @@ def athalye(strength: float = 1.0) -> Chain:
     `strength` from 0 to 1 draws every range toward what changes nothing.
 
     Raises ConfigError for another strength.
-    Source: Athalye et al. 2018, "Synthesizing robust adversarial examples", section 3.2 and the supplement's table for the plane.
+    Source: Athalye et al. 2018, "Synthesizing robust adversarial examples": the transformations of images in the plane.
     Differs from it: moved by up to a tenth of the side, where theirs stays anywhere inside a larger canvas; what is beside it is grey.
 
     >>> [type(view).__name__ for view in athalye(0.5).views]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw, row_key
+from holdfast.core.expect import expect_fields
 from holdfast.core.rows import per_row
 from holdfast.core.types import Batch, Bounds, Goal, Model, Objective, Out
 from holdfast.engine import Samples, Setting, run
@@ -60,6 +61,9 @@ class Scene:
     placement: Placement
     views: tuple[View, ...] = ()
     draws: int = 1
+
+    def __post_init__(self) -> None:
+        expect_fields(self)
 
     def show(self, x: Tensor, p: Tensor | None, bounds: Bounds, draw: Draw) -> Tensor:
         """The inputs with p on them (as they are for None), as the views show them, in the valid range."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,14 @@ from torch import Tensor
 
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ConfigError, InputError, StoreError
-from holdfast.core.types import Access, Bounds, Model
-from holdfast.engine import Asker, Pieces, Samples, clean_answers
+from holdfast.core.expect import typed
+from holdfast.core.types import Access, Bounds, Marked, Model
+from holdfast.data.dataset import content
+from holdfast.engine import Asker, Pieces, Samples, Setting, admit_model, clean_answers
 from holdfast.engine.noise import kept_generators
 from holdfast.engine.snapshot import Snapshots, identity
 from holdfast.training.shared.ask import Ask, Counted
+from holdfast.training.shared.placements import Added
 from holdfast.training.shared.sentence import Shared
 
 _ORDER, _JUDGE = 1 << 40, 1 << 41
@@ -41,8 +43,22 @@ class Fitted:
         """How large it is, in the units of its radius."""
         return self.method.scene.placement.size(self.perturbation.unsqueeze(0))
 
+    def check(self, x: Tensor) -> None:
+        """Raise InputError unless it goes onto inputs like `x` `[n, ...]`: what is added has their shape, a picture is no larger."""
+        own, shape = self.perturbation.shape, x.shape[1:]
+        smaller = len(own) == len(shape) and own[:1] == shape[:1] and all(a <= b for a, b in zip(own, shape, strict=True))
+        if not (own == shape if isinstance(self.method.scene.placement, Added) else smaller):
+            raise InputError(
+                f"inputs of shape {['n', *shape]}: the perturbation has the shape {list(own)}: give inputs like those it was fitted to"
+            )
+
+    @typed
     def apply(self, x: Tensor, seed: int = 0) -> Tensor:
-        """The inputs `x` `[n, ...]` (of the model's range, or uint8) with the perturbation on them; `seed` draws the places of a patch."""
+        """The inputs `x` `[n, ...]` (of the model's range, or uint8) with the perturbation on them; `seed` draws the places of a patch.
+
+        Raises InputError for inputs that it does not fit.
+        """
+        self.check(x)
         p = self.perturbation.unsqueeze(0)
         x = self.bounds.intake(x, p.dtype, p.device)
         ids = torch.arange(len(x), device=p.device)
@@ -50,13 +66,14 @@ class Fitted:
         return self.method.scene.placement.apply(x, p, self.bounds, draw)
 
 
+@typed
 def fit(
     method: Shared,
     model: Model,
     x: Tensor,
     seed: int = 0,
     ids: Tensor | None = None,
-    snapshot: Path | None = None,
+    snapshot: str | Path | None = None,
     halt: Callable[[], bool] = lambda: False,
     watch: Callable[[int, float], None] = lambda passed, rate: None,
 ) -> Fitted:
@@ -76,21 +93,20 @@ def fit(
     >>> fitted.perturbation.shape, bool(fitted.perturbation.abs().max() <= 0.1)
     (torch.Size([1, 2, 2]), True)
     """
-    if model.access < Access.GRADIENT:
-        raise ConfigError(f"{method.name} needs GRADIENT, but the model gives only {model.access.name}: fit it on a model of your own")
+    Setting(seed)
+    admit_model(model, method.name, Access.GRADIENT)
     with kept_generators(model.device), torch.inference_mode(False), torch.no_grad():
         return _Fit(method, model, x, seed, ids, snapshot).go(halt, watch)
 
 
 class _Fit:
-    def __init__(self, method: Shared, model: Model, x: Tensor, seed: int, ids: Tensor | None, snapshot: Path | None) -> None:
+    def __init__(self, method: Shared, model: Model, x: Tensor, seed: int, ids: Tensor | None, snapshot: str | Path | None) -> None:
         samples = Samples.of(x, torch.zeros(len(x), dtype=torch.int64), ids)
         samples.check(model)
         self.method, self.seed = method, seed
         self.model = Counted(model)
         self.x = model.bounds.intake(samples.x, model.dtype, model.device)
         self.ids = samples.ids.to(model.device)
-        model.independent  # noqa: B018 (raises where rows meet)
         self.clean = clean_answers(self.model, samples, Asker(Pieces()), seed).map(lambda t: t.to(model.device))
         self.y = self.clean.logits.argmax(dim=1)
         if method.target is not None and method.target >= model.classes:
@@ -105,9 +121,10 @@ class _Fit:
         self.memory = method.move.memory(self.p)
         self.history: list[float] = []
         self.snapshots = Snapshots(snapshot)
-        # The clean answers stand for the model and its inputs both.
-        told = hashlib.sha256(self.clean.logits.cpu().numpy().tobytes()).hexdigest()[:16]
-        self.identity = identity(f"{method.digest} answers {told}", seed, samples.ids, torch.arange(len(x)))
+        # Nothing that the model says: another device or number of threads says it in other last bits, and the fit is the same.
+        mark = model.fingerprint() if isinstance(model, Marked) else type(model).__qualname__
+        what = f"{method.digest} model {mark[:16]} inputs {content(samples.x)[:16]}"
+        self.identity = identity(what, seed, samples.ids, torch.arange(len(x)))
         self._resume()
 
     def go(self, halt: Callable[[], bool], watch: Callable[[int, float], None]) -> Fitted:

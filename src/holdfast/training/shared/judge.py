@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from holdfast.core.draw import Draw, row_key
+from holdfast.core.errors import ConfigError
+from holdfast.core.expect import typed
 from holdfast.core.types import Model
-from holdfast.engine import Samples
+from holdfast.engine import Samples, admit_model
 from holdfast.engine.noise import drawn, kept_generators, model_noise
 from holdfast.parts.views import View
 from holdfast.training.shared.ask import Scene
@@ -36,6 +38,7 @@ class Judged:
     dissimilarity: float
 
 
+@typed
 def judge(
     fitted: Fitted, model: Model, x: Tensor, y: Tensor, seed: int = 0, draws: int = 1, views: Sequence[View] | None = None, piece: int = 128
 ) -> Judged:
@@ -43,7 +46,7 @@ def judge(
 
     Each input is shown `draws` times, through `views` (the fit's own when None, () for none) drawn apart from all that the fit drew.
 
-    Raises InputError for inputs outside the model's range, or labels that are no classes.
+    Raises InputError for inputs outside the model's range or that the perturbation does not fit, or labels that are no classes.
 
     >>> from holdfast import Classifier
     >>> from holdfast.training.shared import universal_gradient, fit
@@ -53,8 +56,11 @@ def judge(
     8
     """
     samples = Samples.of(x, y)
+    admit_model(model, "judge")
     samples.check(model)
-    model.independent  # noqa: B018 (raises where rows meet)
+    fitted.check(x)
+    if draws < 1 or piece < 1:
+        raise ConfigError(f"draws={draws}, piece={piece}: each is a whole number of at least 1")
     samples.check_labels(model.classes)
     method = fitted.method
     scene = Scene(method.scene.goal, method.scene.placement, method.scene.views if views is None else tuple(views))

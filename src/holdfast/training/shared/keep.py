@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from PIL import Image
 
+from holdfast.core.expect import typed
 from holdfast.engine.snapshot import write_whole
 from holdfast.training.shared.fit import Fitted
 
 
-def keep(fitted: Fitted, folder: Path) -> Path:
+@typed
+def keep(fitted: Fitted, folder: str | Path) -> Path:
     """Write `perturbation.npz` (`perturbation`, `method`, `history`) and, of one for images, `perturbation.png`; the path of the first.
 
     The picture stretches the perturbation's own smallest and largest value over black and white.
 
     Raises StoreError where the folder cannot be written.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     p, file, content = fitted.perturbation.cpu(), folder / "perturbation.npz", io.BytesIO()
     np.savez(content, perturbation=p.numpy(), method=str(fitted.method), history=np.array(fitted.history))

@@ -68,7 +68,7 @@ class Nearest(Move):
     """For each input that p does not fool yet, in order: p ← Π(p + the smallest change that takes it over the boundary from where p is).
 
     The changes of `together` inputs are looked for at once, all from the same p; before each is added the next inputs are asked again,
-    and those that p fools by then are passed over. With `together = 1` this is Moosavi-Dezfooli et al.'s algorithm 1 to the letter.
+    and those that p fools by then are passed over. With `together = 1` this is Moosavi-Dezfooli et al.'s algorithm to the letter.
     """
 
     attack: Attack

@@ -33,7 +33,7 @@ def patch(
     `draws` times a step.
 
     Raises ConfigError for inputs that are no images, an infinite range, or shares outside (0, 1].
-    Source: Brown et al. 2017, section 2, equation 1.
+    Source: Brown et al. 2017, the expectation over images, places and transformations.
     Differs from the paper: Adam with values clipped to the range in place of plain gradient steps; no disguise (‖p − p₀‖∞ ≤ ε).
 
     >>> patch(target=3).scene.placement.side

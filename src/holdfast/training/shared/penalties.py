@@ -23,7 +23,7 @@ class Penalty(ABC):
 
 @dataclass(frozen=True)
 class Length(Penalty):
-    """λ ‖p‖_power with power 1 or 2 (Eykholt et al. 2018, eq. 2).
+    """λ ‖p‖_power with power 1 or 2 (Eykholt et al. 2018).
 
     Raises ConfigError for another power or a negative weight.
 
@@ -44,7 +44,7 @@ class Length(Penalty):
 
 @dataclass(frozen=True)
 class NonPrintability(Penalty):
-    """λ Σ_{pixels p̂} Π_{c ∈ palette} |p̂ − c| (Sharif et al. 2016, eq. 5), the distance of a pixel's colour to one that a printer has.
+    """λ Σ_{pixels p̂} Π_{c ∈ palette} |p̂ − c| (Sharif et al. 2016), the distance of a pixel's colour to one that a printer has.
 
     `palette`: colours in the input's units, one number per channel; a pixel that has a printable colour costs nothing.
 

@@ -43,7 +43,7 @@ def rp2(
     keeps δ in that ball; it then climbs by steepest steps of `rate` times the radius in place of Adam's.
 
     Raises ConfigError for a mask, palette or weight that makes no sense, or inputs that are no images.
-    Source: Eykholt et al. 2018, equations 2 and 3; NPS Sharif et al. 2016, equation 5.
+    Source: Eykholt et al. 2018, the objective with mask and non-printability score; that score Sharif et al. 2016.
     Differs from the paper: the views are drawn, each step anew, beside the photographs; they move sticker and object together, as the
     photographs are aligned, where the paper moves δ alone (T_i) onto objects that are not; a hard radius can take the place of λ.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_fields
 from holdfast.training.shared.ask import Scene
 from holdfast.training.shared.moves import Move
 
@@ -30,7 +31,8 @@ class Shared:
     call: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.passes, int) or self.passes < 1 or self.batch < 1 or self.scene.draws < 1:
+        expect_fields(self)
+        if self.passes < 1 or self.batch < 1 or self.scene.draws < 1:
             raise ConfigError(f"passes={self.passes}, batch={self.batch}, draws={self.scene.draws}: each is a whole number of at least 1")
         if self.until is not None and not 0 < self.until <= 1:
             raise ConfigError(f"until={self.until}: expected a rate of fooled inputs in (0, 1]")

@@ -36,7 +36,7 @@ def universal(
     with a `target` the inner change leads to that class. `together`: how many inner searches run at once.
 
     Raises ConfigError for a radius that is not positive and finite.
-    Source: Moosavi-Dezfooli et al. 2017, algorithm 1; Π equations 2 and following.
+    Source: Moosavi-Dezfooli et al. 2017, the algorithm and its projection Π.
     Differs from the paper: x + p is kept in the valid range; the changes of 8 inputs are found from one p and added in turn, passing over
     those fooled meanwhile (`together=1` is the paper's); the best pass is kept, not the last; L1 and a targeted form.
 
