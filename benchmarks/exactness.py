@@ -76,7 +76,7 @@ def norm_row(sheet: Sheet, kind: str, norm: str, models: list[Known]) -> None:
         attack = f"{name}({norm}(inf){SETTINGS.get(name, '')})"
         found[attack] = torch.cat([ratios(attack, known, far, p) for known, far in zip(models, exact, strict=True)])
     medians = {attack: statistics.median(each.tolist()) for attack, each in found.items()}
-    best = min(medians, key=lambda attack: medians[attack])
+    best = min(medians, key=lambda attack: (medians[attack], float(found[attack].mean())))
     each = found[best]
     others = ", ".join(f"{attack} {medians[attack]:.3f}" for attack in sorted(medians, key=lambda a: medians[a]) if attack != best)
     least = min(float(each.min()) for each in found.values())
