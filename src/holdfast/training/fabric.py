@@ -1,0 +1,40 @@
+"""Lightning Fabric underneath: devices, precision, processes. It is an extra, asked for when a net is first trained."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from holdfast.core.errors import ConfigError
+from holdfast.models import Classifier
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+else:
+    Fabric = object
+
+
+def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
+    """One process on the model's device, or, under `torchrun`, as many as it started.
+
+    Raises ConfigError where the extra is not installed, or the precision is none.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise ConfigError(f"training needs Lightning Fabric ({error}): pip install 'holdfast[train]'") from error
+    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    device, own = model.device, "64-true" if model.dtype == torch.float64 else "32-true"
+    accelerator = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
+    try:
+        if world > 1:
+            fabric = Fabric(accelerator=accelerator, strategy="ddp", devices=local, num_nodes=world // local, precision=precision or own)  # type: ignore[arg-type]
+        else:
+            devices = [device.index or 0] if accelerator != "cpu" else 1
+            fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision or own)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigError(f"precision={precision!r}: {str(error).splitlines()[0]}") from error
+    fabric.launch()
+    return fabric

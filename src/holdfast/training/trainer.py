@@ -1,0 +1,269 @@
+"""`train`: one visible loop for every objective, on one device or many, that can be killed at any moment and goes on exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from holdfast import attacks
+from holdfast.core.attack import Attack
+from holdfast.core.draw import Draw, row_key
+from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.types import Threat
+from holdfast.data import Dataset, from_tensors
+from holdfast.engine.noise import kept_generators, seeded_generators
+from holdfast.engine.perturb import perturb
+from holdfast.engine.snapshot import Snapshots
+from holdfast.models import Classifier
+from holdfast.training.augment import augmented
+from holdfast.training.checkpoint import Checkpoint, Progress, weights_of
+from holdfast.training.fabric import Fabric, fabric_of
+from holdfast.training.lesson import Lesson, calm
+from holdfast.training.objective import Objective
+from holdfast.training.recipe import Recipe
+
+PIECE = 256
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained `model`, in eval mode, with the weights of the `best` epoch (from 0; of the last where nothing was validated).
+
+    `history`: of each epoch its mean `loss`, the last `rate`, `seconds` so far, and on the held-out samples `clean` and `robust` accuracy;
+    `losses` `[steps]` float64; `alarms`: sentences about what went wrong; `complete`: it was not halted.
+    """
+
+    model: Classifier
+    history: tuple[dict[str, float], ...]
+    losses: Tensor
+    best: int
+    alarms: tuple[str, ...]
+    complete: bool
+
+
+class Task(nn.Module):
+    """The objective as a module of the net's weights: what the engine wraps, so that each step is one forward, however many inside."""
+
+    def __init__(self, model: Classifier, objective: Objective) -> None:
+        super().__init__()
+        self.net, self.model, self.objective = cast(nn.Module, model.net), model, objective
+        self.value = torch.zeros(())
+
+    def forward(self, x: Tensor, y: Tensor, key: Tensor, step: Tensor) -> Tensor:
+        loss = self.objective(self.model, Lesson(x, y, key, step))
+        # The engine may return it in another precision.
+        self.value = loss.detach().double()
+        return loss
+
+
+def train(
+    model: Classifier,
+    data: Dataset | tuple[Tensor, Tensor],
+    recipe: Recipe,
+    threat: Threat | None = None,
+    held: float | int = 0.05,
+    out: Path | str | None = None,
+    seed: int = 0,
+    fabric: Fabric | None = None,
+    watch: Callable[[int, int, dict[str, float]], None] = lambda step, steps, row: None,
+    halt: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train a net by an objective: every epoch each sample once, in an order of its own, in batches over all processes together.
+
+    `model`: its net's weights are changed in place, and at the end are those of the best epoch; `data`: a `Dataset`, or (x, y), uint8 or in
+    the model's range; `threat`: what the `held` samples (a share of the data, or so many) are attacked with after each epoch, by PGD-10
+    from a random start: the epoch with the highest robust accuracy is kept; None validates on clean inputs. `out`: a folder whose
+    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on a CPU. `seed` keys all noise
+    by (sample, step), so that it is the same in however many processes. `watch` hears the step, how many there are, and the last epoch's
+    row; `halt` is asked before each step.
+
+    Raises ConfigError or InputError for what does not fit together, StoreError for a snapshot of another run.
+    Differs from common loops: norms' and biases' weights do not decay; attacks see the net in eval mode; the last batch of an epoch is left
+    out where it is not whole.
+
+    >>> from holdfast import Classifier
+    >>> from holdfast.training import Recipe, objectives, train
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    >>> x, y = torch.rand(64, 1, 2, 2), torch.randint(3, (64,))
+    >>> trained = train(Classifier(net, 3), (x, y), Recipe(objectives.pgd(0.1), epochs=2, batch=16))
+    >>> len(trained.history), len(trained.losses)
+    (2, 6)
+    """
+    if not isinstance(model.net, nn.Module):
+        raise ConfigError(f"model around {type(model.net).__name__}: only an nn.Module can be trained")
+    dataset = data if isinstance(data, Dataset) else from_tensors(*data)
+    with kept_generators(model.device):
+        return _Run(model, dataset, recipe, threat, held, out, seed, fabric or fabric_of(model, recipe.precision)).go(watch, halt)
+
+
+class _Run:
+    def __init__(
+        self, model: Classifier, data: Dataset, recipe: Recipe, threat: Threat | None, held: float | int, out: Path | str | None,
+        seed: int, fabric: Fabric,
+    ) -> None:  # fmt: skip
+        self.recipe, self.threat, self.seed, self.fabric = recipe, threat, seed, fabric
+        net = cast(nn.Module, model.net)
+        model.fit_classes(data.x)
+        replace(data, y=data.y.clamp_min(0)).validate(model.classes, model.bounds)
+        self.device = fabric.device
+        self.data, self.valid = _parted(data, held, seed, recipe.batch * fabric.world_size)
+        self.x, self.y, self.ids = (t.to(self.device) for t in (self.data.x, self.data.y, self.data.ids))
+        batch = min(recipe.batch, len(self.x))
+        self.batch = batch - batch % fabric.world_size
+        if self.batch == 0 or recipe.batch % fabric.world_size:
+            raise ConfigError(f"batch={recipe.batch} over {fabric.world_size} processes: expected a multiple of their number")
+        self.each = len(self.x) // self.batch
+        self.steps = recipe.epochs * self.each
+        net.to(self.device)
+        self.model = model.around(net)
+        self.model.device = self.device
+        optimiser, self.schedule = recipe.optimised(net, self.steps)
+        self.net, self.inner = net, Task(self.model, recipe.objective)
+        self.task, self.optimiser = fabric.setup(self.inner, optimiser)
+        self.order = torch.zeros(0, dtype=torch.int64)
+        averaging = get_ema_multi_avg_fn(recipe.average)
+        self.average = AveragedModel(net, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
+        self.progress = Progress(torch.zeros(self.steps, dtype=torch.float64, device=self.device))
+        self.kept: dict[str, Tensor] = {}
+        self.checkpoint = Checkpoint(net, self.average, optimiser, self.schedule, self.kept, {}, self.progress)
+        folder = None if out is None else Path(out)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.snapshots = Snapshots(None if folder is None else folder / "train.snapshot")
+        whole = (recipe.digest, str(threat), held, seed, model.fingerprint(), data.fingerprint())
+        self.identity = " ".join(str(part) for part in whole) if folder is not None else ""
+
+    def go(self, watch: Callable[[int, int, dict[str, float]], None], halt: Callable[[], bool]) -> Trained:
+        one, complete = self.progress, True
+        self.checkpoint.read(self.snapshots, self.identity)
+        begun = time.monotonic() - one.seconds
+        self.net.train()
+        while one.step < self.steps and not self._over():
+            if halt():
+                complete = False
+                break
+            one.losses[one.step] = self._step(one.step)
+            one.step += 1
+            one.seconds = time.monotonic() - begun
+            if one.step % self.each == 0:
+                self._epoch()
+            watch(one.step, self.steps, one.history[-1] if one.history else {})
+            if self.snapshots.is_due() and self.fabric.is_global_zero:
+                self.checkpoint.write(self.snapshots, self.identity)
+        if self.fabric.is_global_zero:
+            self.checkpoint.write(self.snapshots, self.identity)
+        if complete and self.kept:
+            self.net.load_state_dict(self.kept)
+        self.net.eval()
+        losses = cast(Tensor, self.fabric.all_reduce(one.losses[: one.step], reduce_op="mean"))
+        return Trained(self.model, tuple(one.history), losses.cpu(), one.best, tuple(alarms(one.history)), complete)
+
+    def _over(self) -> bool:
+        """Whether robust accuracy has not risen for as many epochs as patience lasts."""
+        return self.recipe.patience is not None and len(self.progress.history) - 1 - self.progress.best >= self.recipe.patience
+
+    def _step(self, step: int) -> Tensor:
+        lesson = self._lesson(step)
+        # What dropout and the like draw follows from the step, so that a resumed run draws the same.
+        with seeded_generators(self.device, self.seed, step, 16 + self.fabric.global_rank):
+            loss = self.task(lesson.x, lesson.y, lesson.key, lesson.step)
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        if self.recipe.clip is not None:
+            self.fabric.clip_gradients(self.task, self.optimiser, max_norm=self.recipe.clip, error_if_nonfinite=False)
+        self.optimiser.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        return self.inner.value
+
+    def _lesson(self, step: int) -> Lesson:
+        """This process's share of the batch of that step, augmented, in the model's range."""
+        epoch, place = divmod(step, self.each)
+        if place == 0 or not len(self.order):
+            generator = torch.Generator().manual_seed(int(row_key(self.seed, torch.tensor([epoch]), torch.tensor([1]))) & (2**62 - 1))
+            self.order = torch.randperm(len(self.x), generator=generator).to(self.device)
+        rows = self.order[place * self.batch : (place + 1) * self.batch][self.fabric.global_rank :: self.fabric.world_size]
+        ids = self.ids[rows]
+        draw = Draw(row_key(self.seed, ids, torch.ones_like(ids)), torch.full_like(ids, step))
+        x = self.model.bounds.intake(augmented(self.x[rows], self.recipe.augment, draw), self.model.dtype, self.device)
+        return Lesson.of(x, self.y[rows], ids, self.seed, step)
+
+    def _epoch(self) -> None:
+        """The row of an epoch that has ended; the weights, where none have been as good."""
+        one = self.progress
+        losses = one.losses[one.step - self.each : one.step]
+        row = {
+            "epoch": float(len(one.history)), "step": float(one.step), "loss": float(losses.mean()),
+            "rate": self.schedule.get_last_lr()[0], "seconds": one.seconds,
+        }  # fmt: skip
+        net = self.net if self.average is None else self.average.module
+        if len(self.valid):
+            row |= validated(self.model.around(net), self.valid, self.threat, self.seed)
+        one.history.append(row)
+        if one.best < 0 or _score(row) >= _score(one.history[one.best]):
+            one.best = len(one.history) - 1
+            self.kept.update(weights_of(self.net, self.average))
+
+
+def _score(row: dict[str, float]) -> tuple[float, float]:
+    """What epochs are compared by: robust accuracy, then clean; of those without either the last is the best."""
+    clean = row.get("clean", 0.0)
+    return row.get("robust", clean), clean
+
+
+def validated(model: Classifier, data: Dataset, threat: Threat | None, seed: int = 0) -> dict[str, float]:
+    """Accuracy on samples as they are (`clean`) and, with a threat, where PGD-10 leads (`robust`), the net in eval mode."""
+    attack: Attack | None = None if threat is None else attacks.pgd(threat, steps=10, early=False)
+    right = {"clean": 0, "robust": 0}
+    with calm(cast(nn.Module, model.net)), torch.no_grad():
+        for rows in torch.arange(len(data)).split(PIECE):
+            x = model.bounds.intake(data.x[rows], model.dtype, model.device)
+            y, ids = data.y[rows].to(model.device), data.ids[rows].to(model.device)
+            before = model(x).logits.argmax(dim=1) == y
+            right["clean"] += int(before.sum())
+            if attack is not None:
+                after = model(perturb(attack, model, x, y, seed, ids=ids)).logits.argmax(dim=1) == y
+                right["robust"] += int((before & after).sum())
+    return {name: count / len(data) for name, count in right.items() if name == "clean" or attack is not None}
+
+
+def alarms(history: list[dict[str, float]]) -> list[str]:
+    """What the history of robust accuracy gives cause to say: catastrophic overfitting, and robust overfitting."""
+    found, best = [], 0.0
+    for row in history:
+        if "robust" not in row:
+            continue
+        if row["robust"] < 0.5 * best and best > 0.1:
+            found.append(
+                f"catastrophic overfitting in epoch {row['epoch']:.0f}: robust accuracy fell from {best:.1%} to {row['robust']:.1%}; "
+                f"the weights from before are kept: take more noise, a smaller step, or more steps in the attack"
+            )
+            break
+        best = max(best, row["robust"])
+    if history and "robust" in history[-1] and not found and history[-1]["robust"] < best - 0.05:
+        last = history[-1]["robust"]
+        found.append(f"robust overfitting: robust accuracy was {best:.1%} at its best and {last:.1%} at the end; the best weights are kept")
+    return found
+
+
+def _parted(data: Dataset, held: float | int, seed: int, batch: int) -> tuple[Dataset, Dataset]:
+    """The samples to learn from, and those held out: drawn by the seed, all labelled."""
+    count = round(held * len(data)) if isinstance(held, float) else held
+    if not 0 <= count < len(data):
+        raise ConfigError(f"held={held} of {len(data)} samples: expected a share in [0, 1), or fewer than there are")
+    order = row_key(seed, data.ids, torch.full_like(data.ids, 2)).argsort(stable=True)
+    order = torch.cat([order[data.y[order] >= 0], order[data.y[order] < 0]])
+    if count and not bool((data.y[order[:count]] >= 0).all()):
+        raise InputError(f"held={held}: there are too few samples with a label; give held=0")
+    learned, kept = order[count:].sort().values, order[:count].sort().values
+    return tuple(replace(data, x=data.x[rows], y=data.y[rows], ids=data.ids[rows]) for rows in (learned, kept))  # type: ignore[return-value]
+
+
