@@ -162,8 +162,7 @@ class _Run:
         if complete and self.kept:
             self.net.load_state_dict(self.kept)
         self.net.eval()
-        losses = cast(Tensor, self.fabric.all_reduce(one.losses[: one.step], reduce_op="mean"))
-        return Trained(self.model, tuple(one.history), losses.cpu(), one.best, tuple(alarms(one.history)), complete)
+        return Trained(self.model, tuple(one.history), one.losses[: one.step].cpu(), one.best, tuple(alarms(one.history)), complete)
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""
@@ -182,7 +181,7 @@ class _Run:
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.net)
-        return self.inner.value
+        return cast(Tensor, self.fabric.all_reduce(self.inner.value, reduce_op="mean"))
 
     def _lesson(self, step: int) -> Lesson:
         """This process's share of the batch of that step, augmented, in the model's range."""
