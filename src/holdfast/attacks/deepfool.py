@@ -104,8 +104,9 @@ def deepfool(
 
     Raises ConfigError for no steps, no draws, a negative radius or overshoot, or fewer than two classes.
     Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
-    Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1, and in the second half of the steps,
-    values at its edge are passed over); a targeted form, which is exact on an affine model for one other class and goes from region to region for more.
+    Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1, and in the second half of the
+    steps, values at its edge are passed over); a targeted form, which is exact on an affine model for one other class and goes from
+    region to region for more.
 
     >>> deepfool().threat.radius
     inf
