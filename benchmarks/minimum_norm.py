@@ -66,7 +66,9 @@ BOUTS = {
     "deepfool_l2": Bout("deepfool(L2(inf), steps=50)", "L2", partial(peers.deepfool, steps=50, norm=2), loops=False),
     "deepfool_linf": Bout("deepfool(Linf(inf), steps=50)", "Linf", partial(peers.deepfool, steps=50, norm=inf), loops=False),
     "carlini_wagner": Bout(
-        "carlini_wagner(steps=100, searches=6, initial=1.0)", "L2", partial(peers.carlini_wagner, steps=100, searches=6, initial=1.0)
+        "carlini_wagner(steps=100, searches=6, initial=1.0, rate=0.1)",
+        "L2",
+        partial(peers.carlini_wagner, steps=100, searches=6, initial=1.0, rate=0.1),
     ),
     "carlini_wagner_l0": Bout("carlini_wagner_l0(steps=50)", "L0", partial(peers.carlini_wagner_l0, steps=200, searches=9)),
     "carlini_wagner_linf": Bout("carlini_wagner_linf(steps=50)", "Linf", partial(peers.carlini_wagner_linf, steps=50)),

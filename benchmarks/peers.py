@@ -113,16 +113,22 @@ def apgd(net: nn.Module, shape: tuple[int, ...], epsilon: float, steps: int) -> 
     }  # fmt: skip
 
 
-def carlini_wagner(net: nn.Module, shape: tuple[int, ...], steps: int, searches: int, initial: float) -> dict[str, Peer]:
+def carlini_wagner(
+    net: nn.Module, shape: tuple[int, ...], steps: int, searches: int, initial: float, rate: float = 0.01
+) -> dict[str, Peer]:
     """torchattacks keeps its one weight c for all steps. An iteration of ART asks up to ten times, so it gets a tenth of them; it has its
     own first weight and ten searches, as from 1e-3 it fools nothing on MNIST."""
-    adv_lib_attack = partial(adv_lib.carlini_wagner_l2, net, initial_const=initial, binary_search_steps=searches, max_iterations=steps)
+    adv_lib_attack = partial(
+        adv_lib.carlini_wagner_l2, net, initial_const=initial, binary_search_steps=searches, max_iterations=steps, learning_rate=rate
+    )
     return {
-        "torchattacks": _torchattacks(torchattacks.CW(net, c=1, steps=steps * searches, lr=0.01)),
-        "foolbox": _foolbox(net, foolbox.attacks.L2CarliniWagnerAttack(searches, steps, 0.01, initial_const=initial)),
+        "torchattacks": _torchattacks(torchattacks.CW(net, c=1, steps=steps * searches, lr=rate)),
+        "foolbox": _foolbox(net, foolbox.attacks.L2CarliniWagnerAttack(searches, steps, rate, initial_const=initial)),
         "ART": _art(
             net, shape,
-            lambda it: evasion.CarliniL2Method(it, binary_search_steps=10, max_iter=max(1, steps // 10), initial_const=0.01, verbose=False),
+            lambda it: evasion.CarliniL2Method(
+                it, learning_rate=rate, binary_search_steps=10, max_iter=max(1, steps // 10), initial_const=0.01, verbose=False
+            ),
         ),
         "adv-lib": _adv_lib(adv_lib_attack),
     }  # fmt: skip

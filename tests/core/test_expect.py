@@ -35,7 +35,8 @@ from holdfast.models import load_views
 from holdfast.parts.views import Jpeg, View
 from holdfast.training.shared import fit, judge, keep, parse_shared, patch, rp2, universal
 
-NET = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval()
+NET = nn.Sequential(nn.Flatten(), nn.Linear(192, 3, bias=False)).eval().requires_grad_(False)
+NET[1].weight.copy_(torch.randn(3, 192, generator=torch.Generator().manual_seed(2)))
 MODEL = Classifier(NET, 3)
 X, Y = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
 SHARED, ROWS = universal(0.1, passes=1), attacks.pgd(0.1, steps=2)

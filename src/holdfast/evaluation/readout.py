@@ -112,10 +112,13 @@ class ReadProbe:
         answer, value, g = self.probe.grad(p, lambda out, batch: f(read(out, batch), batch), where, draws)
         return self._read(answer), value, g
 
-    def jacobian(self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1) -> tuple[Answer, Tensor]:
+    def jacobian(
+        self, p: Tensor, classes: Tensor, where: Tensor | None = None, draws: int = 1, base: Tensor | None = None, standing: bool = False
+    ) -> tuple[Answer, Tensor]:  # fmt: skip
         # The two logits are −z and z, so one gradient tells both, and their sum is 0.
         answer, _, g = self.grad(p, lambda out, batch: out.logits[:, 1], where, draws)
-        side = torch.where(classes < 0, 0, 2 * classes - 1).to(g.dtype)
+        side = torch.where(classes < 0, 0, 2 * classes - 1)
+        side = (side if base is None else side - (2 * base - 1).unsqueeze(1)).to(g.dtype)
         return answer, side.reshape(*side.shape, *[1] * (g.ndim - 1)) * g.unsqueeze(1)
 
     def _read(self, answer: Answer) -> Answer:
