@@ -255,7 +255,7 @@ def _classifier(
     model: str, weights: Path | None, mean: str | None, std: str | None, bounds: str, classes: int | None, device: str | None,
     stochastic: bool, views: str | None,
 ) -> Classifier:  # fmt: skip
-    net = load_net(model, weights)
+    net = load_net(model, weights, catalogue.NETS)
     if device:
         net.to(device)
     span = _numbers(bounds, "--bounds")
@@ -281,7 +281,7 @@ def _on_rows(spec: str) -> None:
 def _same_model(result: Result, model: str, weights: Path | None, device: str | None, views: str | None) -> Classifier:
     """The model of a run, with the range and normalisation that the run had."""
     kept = result.manifest["model"]
-    net = load_net(model, weights)
+    net = load_net(model, weights, catalogue.NETS)
     if device:
         net.to(device)
     found = Classifier(net, kept["classes"], (kept["low"], kept["high"]), kept["mean"], kept["std"], device, kept["stochastic"])

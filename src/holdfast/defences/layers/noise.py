@@ -57,7 +57,7 @@ class Ensemble(nn.Module):
 
     def __init__(self, net: nn.Module, draws: int = 10) -> None:
         super().__init__()
-        self.net, self.draws = net, positive("draws", draws)
+        self.net, self.draws, self.training = net, positive("draws", draws), net.training
 
     def forward(self, x: Tensor) -> Tensor:
         # One after the other, not side by side in one batch: a row of the net's batch stays a row of the ask.
@@ -71,8 +71,8 @@ class Ensemble(nn.Module):
 def self_ensemble(net: nn.Module, example: Tensor, init: float = 0.2, inner: float = 0.1, draws: int = 10) -> Ensemble:
     """A copy of `net` with `Noise` before each convolution, answering with the mean of `draws` asks.
 
-    `init` and `inner`: the noise's deviations before the first convolution in `net.named_modules()`, and before all others; `example` `[n, ...]`: an
-    input that the net takes.
+    `init` and `inner`: the noise's deviations before the first convolution in `net.named_modules()`, and before all others;
+    `example` `[n, ...]`: an input that the net takes.
     Train `.net` on single draws, as the paper does, then ask the whole; give it to `Classifier(…, stochastic=True)`.
 
     Raises ConfigError where the net has no convolution, or for a negative deviation.

@@ -121,10 +121,7 @@ class _Pairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, theta: Tensor, phi: Tensor) -> Tensor:
         ctx.save_for_backward(theta, phi)
-        pairs = theta.new_empty(len(theta), 9, *theta.shape[2:])
-        for place, moved in enumerate(_around(phi)):
-            torch.sum(theta * moved, dim=1, out=pairs[:, place])
-        return pairs
+        return torch.stack([(theta * moved).sum(dim=1) for moved in _around(phi)], dim=1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:

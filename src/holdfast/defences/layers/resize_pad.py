@@ -31,8 +31,9 @@ class ResizePad(nn.Module):
     padded with zeros to 331. Differs from their code: a size for every image, not one for the batch; no flips; sizes from that of
     the image as in the paper, not from 310.
 
-    >>> ResizePad(5)(torch.ones(2, 1, 3, 3)).sum(dim=(1, 2, 3)).sqrt().long().clamp(3, 4).eq(ResizePad(4)(torch.ones(2, 1, 4, 4)).shape[2] - 1).shape
-    torch.Size([2])
+    >>> x = ResizePad(4, value=0.5)(torch.ones(1, 1, 3, 3))
+    >>> x.shape, int((x == 1).sum()), int((x == 0.5).sum())
+    (torch.Size([1, 1, 4, 4]), 9, 7)
     """
 
     def __init__(self, side: int = 331, kind: str = "nearest", value: float = 0.0) -> None:
@@ -56,7 +57,7 @@ class ResizePad(nn.Module):
         return down @ (x - self.value) @ right.transpose(2, 3) + self.value
 
     def _weights(self, x: Tensor, before: int, after: Tensor, margin: Tensor) -> Tensor:
-        """How much of each of `before` pixels is in each of the canvas's, where they become `after` `[n]` of them: `[n, 1, side, before]`."""
+        """The share of each of `before` pixels in each of the canvas's, where they become `after` `[n]`: `[n, 1, side, before]`."""
         place = torch.arange(self.side, device=x.device, dtype=torch.float64) - margin.unsqueeze(1)
         inside = (place >= 0) & (place < after.unsqueeze(1))
         source = ((place + 0.5) * (before / after.unsqueeze(1)) - 0.5).clamp(0, before - 1)
