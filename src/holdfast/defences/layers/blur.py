@@ -71,7 +71,7 @@ class Depthwise(nn.Conv2d):
         nn.init.constant_(self.weight, 1 / size**2)
 
 
-def filter_penalty(weight: Float[Tensor, "k 1 s s"]) -> Float[Tensor, ""]:
+def filter_penalty(weight: Float[Tensor, "k 1 h w"]) -> Float[Tensor, ""]:
     """1/K Σ_k ‖w_k‖_∞ of K depthwise filters: small where a filter spreads its weight evenly, as a low pass does.
 
     Source: Raju & Lipasti 2019, "BlurNet", L∞ regularisation; their objective adds α times this.
