@@ -69,7 +69,7 @@ def test_operations_are_their_sums_over_pixels(operation: str, embedded: bool, s
         torch.testing.assert_close(block.smoothed(still), block.smoothed(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 2, 1, 1), (1, 8, 2, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 3, 4), (2, 2, 1, 1), (1, 8, 2, 2)], ids=str)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_gradients_are_right_twice(operation: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
