@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
+
+from torch import nn
 
 from holdfast import exact, synthesis
 from holdfast.attacks.short import ENTRIES, THREATS
 from holdfast.core.errors import ConfigError
+from holdfast.defences.layers import DENOISING_NETS, LAYERS
 from holdfast.evaluation import SUITES
 from holdfast.evaluation.checks import CHECKS
 from holdfast.evaluation.suites import suite_entries
-from holdfast.models.nets import NETS
+from holdfast.models import nets
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import Linf
 from holdfast.parts.views import VIEWS
 from holdfast.training.shared import SHARED
 
 Row = dict[str, Any]
+NETS: dict[str, Callable[..., nn.Module]] = dict(sorted((nets.NETS | DENOISING_NETS).items()))
+"""All our own networks by name, plain or with layers that defend them."""
 
 
 def _first(doc: str | None) -> str:
@@ -69,6 +76,14 @@ def models() -> list[Row]:
     return [{"name": name, "summary": _first(make.__doc__)} for name, make in NETS.items()]
 
 
+def layers() -> list[Row]:
+    """Layers that defend a net from inside, as `holdfast.defences.layers` has them, with what they take."""
+    rows = [(name, inspect.signature(kind).parameters.values(), kind.__doc__) for name, kind in LAYERS.items()]
+    return [
+        {"name": name, "takes": [str(p.replace(annotation=p.empty)) for p in takes], "summary": _first(doc)} for name, takes, doc in rows
+    ]
+
+
 def views() -> list[Row]:
     """What a model may see its inputs through, as `--views` takes them."""
     return [{"name": name, "summary": _first(make.__doc__)} for name, make in VIEWS.items()]
@@ -85,6 +100,7 @@ KINDS = {
     "threats": threats,
     "objectives": objectives,
     "models": models,
+    "layers": layers,
     "views": views,
     "checks": checks,
 }

@@ -291,7 +291,7 @@ def _classifier(
 
 
 def _net(model: str, weights: Path | None, device: str | None) -> nn.Module:
-    net = load_net(model, weights)
+    net = load_net(model, weights, catalogue.NETS)
     try:
         return net.to(device) if device else net
     except (RuntimeError, AssertionError) as error:

@@ -139,7 +139,7 @@ def test_attack_fits_one_perturbation_for_all(place: Path, monkeypatch: pytest.M
     assert code == 2 and "no parameter 'size'" in err
 
 
-@pytest.mark.parametrize("kind", ["attacks", "suites", "threats", "objectives", "models", "checks"])
+@pytest.mark.parametrize("kind", ["attacks", "suites", "threats", "objectives", "models", "layers", "checks"])
 def test_list_names_things(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(monkeypatch, capsys, "list", kind, "--json")
     rows = json.loads(out)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.errors import ConfigError
+from holdfast.models.bottlenecks import Bottleneck, resnet50, resnet101, resnet152, resnext101
 from holdfast.models.load import load_net
 from holdfast.models.nets import NETS, lenet5, mlp
 from holdfast.models.resnets import BasicBlock, PreActivationBlock, Subsample, preact_resnet18, resnet20, wide_resnet
@@ -18,7 +19,11 @@ SMALL = {
     "lenet5": (lenet5, (1, 28, 28)),
     "mlp": (lambda: mlp(192, 10), (3, 8, 8)),
     "preact_resnet18": (lambda: preact_resnet18(width=8), (3, 32, 32)),
+    "resnet101": (lambda: resnet101(10, width=4), (3, 32, 32)),
+    "resnet152": (lambda: resnet152(10, width=4), (3, 32, 32)),
     "resnet20": (resnet20, (3, 32, 32)),
+    "resnet50": (lambda: resnet50(10, width=4), (3, 32, 32)),
+    "resnext101": (lambda: resnext101(10, width=8), (3, 32, 32)),
     "wide_resnet": (lambda: wide_resnet(10, 1), (3, 32, 32)),
 }
 
@@ -60,6 +65,10 @@ def test_rows_do_not_meet_in_eval_mode(name: str) -> None:
         ("wide_resnet", (28, 10), 36_479_194),  # Zagoruyko and Komodakis (2016), table 4: 36.5 M
         ("wide_resnet", (40, 4), 8_949_210),  # the same table: 8.9 M
         ("preact_resnet18", (), 11_172_170),
+        ("resnet50", (), 25_557_032),  # this and what follows: as torchvision counts them
+        ("resnet101", (), 44_549_160),
+        ("resnet152", (), 60_192_808),
+        ("resnext101", (), 88_791_336),
     ],
 )
 def test_number_of_parameters(name: str, arguments: tuple[int, ...], count: int) -> None:
@@ -100,9 +109,30 @@ def test_a_block_whose_branch_is_silent_is_its_shortcut(block: type[BasicBlock] 
     assert torch.equal(same(x), x)
 
 
+def test_a_bottleneck_starts_as_its_shortcut_and_has_torchvisions_names() -> None:
+    x = torch.rand(2, 8, 6, 6)
+    block = Bottleneck(8, 2, 1, 2, 1).eval()
+    assert torch.equal(block(x), x)
+    nn.init.ones_(block.bn3.weight)
+    inner = block.bn2(block.conv2(block.bn1(block.conv1(x)).relu())).relu()
+    torch.testing.assert_close(block(x), (x + block.bn3(block.conv3(inner))).relu())
+    names = set(resnet50(width=4).state_dict())
+    for name in (
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.downsample.1.bias",
+        "layer3.5.conv2.weight",
+        "layer4.2.bn3.weight",
+        "fc.bias",
+    ):
+        assert name in names
+    assert len(names) == 320
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (lambda: resnext101(width=4), "width=4: 16 channels do not fall into 32 groups; take a multiple of 8"),
         (lambda: mlp(0, 10), "features=0"),
         (lambda: mlp(4, 10, hidden=(3, -1)), "hidden width=-1"),
         (lambda: mlp(4, 10, hidden=3), "hidden=3"),  # type: ignore[arg-type]

@@ -195,7 +195,11 @@ class Surrogates(TorchFunctionMode):
         each: list[Any] = []
         for value in args:
             known = self.beside(value) if isinstance(value, Tensor) else None
-            each.append(self._beside_each(value) if isinstance(value, list | tuple) else value if known is None else known)
+            if isinstance(value, list | tuple):  # an index of several axes is a tuple, and a list is another
+                within = self._beside_each(value)
+                each.append(tuple(within) if isinstance(value, tuple) else within)
+            else:
+                each.append(value if known is None else known)
         return each
 
     def rejoined(self, out: Tensor, sources: list[Tensor]) -> Tensor:

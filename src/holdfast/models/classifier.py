@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError, ModelError
 from holdfast.core.expect import typed
+from holdfast.core.inside import drawing
 from holdfast.core.types import Access, Bounds, Out
 from holdfast.parts.views import View
 
@@ -158,12 +159,16 @@ class Classifier:
         if self.views is None:
             return self._answer(x)
         none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        return self.drawn(x, Draw(torch.randint_like(none, 2**62) if self.views.random else none, none))
+        return self._answer(self._seen(x, Draw(torch.randint_like(none, 2**62) if self.views.random else none, none)))
 
     def drawn(self, x: Tensor, draw: Draw) -> Out:
-        """The answer under the noise of `draw`, which is all that the views draw from."""
+        """The answer under the noise of `draw`, which is all that the views, and layers of keyed noise in the net, draw from."""
+        with drawing(draw):
+            return self._answer(self._seen(x, draw))
+
+    def _seen(self, x: Tensor, draw: Draw) -> Tensor:
         # A part of its own, so that no rule's noise is a view's.
-        return self._answer(x if self.views is None else self.views(x, draw.apart(0), self.bounds))
+        return x if self.views is None else self.views(x, draw.apart(0), self.bounds)
 
     def _answer(self, x: Tensor) -> Out:
         try:

@@ -24,11 +24,12 @@ T = TypeVar("T")
 
 
 @typed
-def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
+def load_net(spec: str, weights: str | Path | None = None, makers: Mapping[str, Callable[..., nn.Module]] = NETS) -> nn.Module:
     """The network that `spec` names, with `weights` when given.
 
     `spec`: one of ours (`lenet5`, `preact_resnet18(width=16)`, `mlp(784, 10)`), whose arguments are literals, never executed;
     or `pkg.mod:callable`, imported with the working directory on the path: a function or class of no arguments, or a module.
+    `makers`: our own networks by name.
     `weights`: `.safetensors`, or `.pt`, `.pth`, `.th` read as weights only; cast to the network's own float type.
 
     One of ours comes in eval mode; anything else keeps the mode it has.
@@ -42,15 +43,11 @@ def load_net(spec: str, weights: str | Path | None = None) -> nn.Module:
     )
     """
     ours = ":" not in spec
-    net = _ours(spec) if ours else _imported(spec)
+    net = called(spec, makers, "model", " or pkg.mod:callable", ", or your own as pkg.mod:callable") if ours else _imported(spec)
     if weights is not None:
         path = Path(weights).expanduser()
         fit(net, read_weights(path), path)
     return net.eval() if ours else net
-
-
-def _ours(spec: str) -> nn.Module:
-    return called(spec, NETS, "model", " or pkg.mod:callable", ", or your own as pkg.mod:callable")
 
 
 @typed

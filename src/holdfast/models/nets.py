@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import nn
 
 from holdfast.core.errors import ConfigError
+from holdfast.models.bottlenecks import resnet50, resnet101, resnet152, resnext101
 from holdfast.models.resnets import positive, preact_resnet18, resnet20, wide_resnet
 
 
@@ -64,7 +65,11 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": lenet5,
     "mlp": mlp,
     "preact_resnet18": preact_resnet18,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
     "resnet20": resnet20,
+    "resnet50": resnet50,
+    "resnext101": resnext101,
     "wide_resnet": wide_resnet,
 }
 """The networks that `--model` knows by name."""
