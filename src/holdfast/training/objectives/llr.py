@@ -52,7 +52,7 @@ def along(p: Tensor, g: Tensor) -> Tensor:
 
 @objective("Qin, Martens, Gowal, Krishnan, Dvijotham, Fawzi, De, Stanforth & Kohli 2019, arXiv:1907.02610")
 def llr(threat: Threat | float, weight: float = 4.0, mu: float = 3.0, steps: int = 10, step: float | None = None) -> Llr:
-    """Local linearity regularisation: the loss, how far it strays from its tangent plane within the ball, and how far the plane rises there.
+    """Local linearity regularisation: the loss, how far it leaves its tangent plane in the ball, and how far the plane rises there.
 
     min_θ E[ ℓ(x) + λ |g(δ)| + μ |⟨δ, ∇ℓ(x)⟩| ],  g(δ) = ℓ(x + δ) − ℓ(x) − ⟨δ, ∇ℓ(x)⟩,  δ = argmax_{B} |g| held fixed,
     the maximum by `steps` of projected ascent, α = `step`, from a random point of the ball; λ = `weight`, μ = `mu`.
@@ -68,11 +68,10 @@ def llr(threat: Threat | float, weight: float = 4.0, mu: float = 3.0, steps: int
     4.0
     """
     ball = bounded(threat, "llr")
-    length = 2.5 * ball.radius / steps if step is None and steps > 0 else step
     if not isinstance(ball, Linf | L2 | L1):
         raise ConfigError(f"llr({ball!r}): it adds a perturbation within a norm: choose linf:RADIUS, l2:RADIUS or l1:RADIUS")
-    if steps < 1 or length is None or not (0 < length < math.inf and 0 <= weight < math.inf and 0 <= mu < math.inf):
+    if steps < 1 or not (0 <= weight < math.inf and 0 <= mu < math.inf and (step is None or 0 < step < math.inf)):
         raise ConfigError(
             f"llr(weight={weight}, mu={mu}, steps={steps}, step={step}): steps must be at least 1, step positive, weights not negative"
         )
-    return Llr(ball, weight, mu, steps, length)
+    return Llr(ball, weight, mu, steps, 2.5 * ball.radius / steps if step is None else step)
