@@ -66,7 +66,7 @@ def vat(radius: float, xi: float = 0.1, steps: int = 1, weight: float = 1.0, ent
 
     Raises ConfigError for a radius or ξ that is not positive and finite, a weight that is negative, or no steps.
     Source: Miyato et al. 2018; without the entropy Miyato et al. 2015, arXiv:1507.00677. Code: takerum/vat_tf.
-    Differs from the code: ξ is 0.1 (there 1e-6, below the rounding of an input in float32); x + r is clipped to the range; the search sees
+    Differs from the code: ξ is 0.1 (there 1e-6, which float32 mostly rounds away); x + r is clipped to the range; the search sees
     the net in eval mode, one batch holds both kinds of rows, and where the net has batch norm its statistics follow x + r too.
 
     >>> vat(2.0).steps
