@@ -1,0 +1,31 @@
+"""`slope`: each row's cross-entropy and its gradient in the input, which may be differentiated again in the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from holdfast.models import Classifier
+from holdfast.training.lesson import UNLABELLED, calm
+
+
+def losses(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    """ℓ(x) = −log softmax(f(x))_y of each row: `[n]`, 0 where there is no label; the net is in eval mode, so that rows never meet."""
+    assert isinstance(model.net, nn.Module)
+    with calm(model.net):
+        return cross_entropy(model(x).logits, y, ignore_index=UNLABELLED, reduction="none")
+
+
+def slope(model: Classifier, x: Tensor, y: Tensor, twice: bool) -> tuple[Tensor, Tensor]:
+    """ℓ(x) `[n]` and ∇ℓ(x) `[n, ...]`, 0 where there is no label; with `twice` both can be differentiated in the weights."""
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        value = losses(model, point, y)
+        (g,) = torch.autograd.grad(value.sum(dim=0), point, create_graph=twice)
+    return value, g
+
+
+def labelled(value: Tensor, y: Tensor) -> Tensor:
+    """The mean of `value` `[n]` over the rows that have a label, where it is 0 for the others."""
+    return value.sum(dim=0) / (y != UNLABELLED).sum(dim=0).clamp_min(1)
