@@ -49,6 +49,7 @@ class Searched(Objective):
     attack: Attack
 
     def look(self, model: Classifier, lesson: Lesson) -> Tensor:
+        lesson.expect_labels(self.attack.name)
         return found_by(self.attack, model, lesson, unseen(model, lesson))
 
 

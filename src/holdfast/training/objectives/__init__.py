@@ -1,7 +1,32 @@
 """What nets are trained to lower: one short file per method."""
 
 from holdfast.training.objectives.adversarial import fgsm, nfgsm, pgd
+from holdfast.training.objectives.alp import alp
+from holdfast.training.objectives.avmixup import avmixup
+from holdfast.training.objectives.awp import awp
+from holdfast.training.objectives.distillation import distillation
+from holdfast.training.objectives.free import free
+from holdfast.training.objectives.iat import iat
+from holdfast.training.objectives.mart import mart
+from holdfast.training.objectives.noise import noise
+from holdfast.training.objectives.stability import stability, stability_ranking
 from holdfast.training.objectives.standard import standard
 from holdfast.training.objectives.trades import trades
 
-__all__ = ["fgsm", "nfgsm", "pgd", "standard", "trades"]
+__all__ = [
+    "alp",
+    "avmixup",
+    "awp",
+    "distillation",
+    "fgsm",
+    "free",
+    "iat",
+    "mart",
+    "nfgsm",
+    "noise",
+    "pgd",
+    "stability",
+    "stability_ranking",
+    "standard",
+    "trades",
+]
