@@ -32,7 +32,7 @@ class Replayed(Objective):
         """The memory after a step, `g` `[n, ...]` being the loss's gradient at what was shown (any positive multiple of it)."""
 
     def again(self, model: Classifier, lesson: Lesson, memory: Memory) -> Tensor:
-        """The scalar to be lowered; when its gradient is taken, `memory` is updated in place."""
+        """The scalar to be lowered; its `backward()` (not a gradient in the weights alone) updates `memory` in place."""
         found = self.show(model, lesson, memory).requires_grad_()
         found.register_hook(lambda g: memory.update(self.remember(lesson, memory, g)))
         return self.loss(model, lesson, found)

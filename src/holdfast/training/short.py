@@ -21,7 +21,7 @@ def parse_objective(text: str, threat: Threat | None = None, teacher: Classifier
 
     Arguments are numbers, fractions, strings, tuples, threats as `L2(0.5)`, and for what wraps another: an objective.
 
-    Raises ConfigError for a name, parameter or value that is not known, and for a threat or teacher that nothing in it takes.
+    Raises ConfigError for a name, parameter or value that is not known, and for a teacher that nothing in it takes.
 
     >>> from holdfast import Linf
     >>> parse_objective("awp(trades(beta=3), gamma=0.01)", Linf(8 / 255)).inner.beta
@@ -30,8 +30,8 @@ def parse_objective(text: str, threat: Threat | None = None, teacher: Classifier
     apart = {name: value for name, value in (("threat", threat), ("teacher", teacher)) if value is not None}
     taken: set[str] = set()
     made = _made(_tree(text, text), text, apart, taken)
-    for name in apart.keys() - taken:
-        raise ConfigError(f"objective {text!r} takes no {name}, so the one given would say nothing: leave it out")
+    if teacher is not None and "teacher" not in taken:
+        raise ConfigError(f"objective {text!r} takes no teacher, so the one given would teach nothing: leave it out, or take distillation")
     return made
 
 
@@ -45,14 +45,19 @@ def _made(tree: ast.expr, text: str, apart: Mapping[str, object], taken: set[str
         raise ConfigError(f"objective {name!r} is unknown: {hint} (holdfast list objectives)")
     make = OBJECTIVES[name].make
     takes = inspect.signature(make)
-    args = [_argument(node, text, apart, taken) for node in call.args]
+
+    def read(own: str, node: ast.expr) -> object:
+        return _made(node, text, apart, taken) if own == "objective" else _value(node, text)
+
+    places = [*takes.parameters, *[""] * len(call.args)]
+    args = [read(own, node) for own, node in zip(places, call.args, strict=False)]
     given: dict[str, object] = {}
     for word in call.keywords:
         if word.arg is None or word.arg not in takes.parameters:
             near = difflib.get_close_matches(word.arg or "", takes.parameters, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{name} has no parameter {word.arg!r}: {hint}it takes {', '.join(takes.parameters)}")
-        given[word.arg] = _argument(word.value, text, apart, taken)
+            raise ConfigError(f"{name} has no parameter {word.arg or ast.unparse(word)!r}: {hint}it takes {', '.join(takes.parameters)}")
+        given[word.arg] = read(word.arg, word.value)
     try:
         stated = takes.bind_partial(*args, **given).arguments
         for own in takes.parameters.keys() & apart.keys() - stated.keys():
@@ -60,11 +65,7 @@ def _made(tree: ast.expr, text: str, apart: Mapping[str, object], taken: set[str
             taken.add(own)
         bound = takes.bind(*args, **given)
     except TypeError as error:
-        raise ConfigError(f"objective {text!r}: {name}: {error}; it takes {', '.join(takes.parameters)}") from error
-    made: Objective = typed(make)(*bound.args, **bound.kwargs)
+        reason = str(error).replace("missing a required argument: 'threat'", "the threat is missing")
+        raise ConfigError(f"objective {text!r}: {name}: {reason}; it takes {', '.join(takes.parameters)}") from error
+    made: Objective = make(*bound.args, **bound.kwargs)
     return made
-
-
-def _argument(node: ast.expr, text: str, apart: Mapping[str, object], taken: set[str]) -> object:
-    name = ast.unparse(node.func if isinstance(node, ast.Call) else node)
-    return _made(node, text, apart, taken) if name in OBJECTIVES else _value(node, text)

@@ -62,8 +62,8 @@ def awp(objective: Objective, gamma: float = 0.005) -> WeightsPerturbed:
 
     min_θ max_{v ∈ V} L(θ + v),  v_l = γ ‖θ_l‖ ∇_l L / ‖∇_l L‖ for each tensor l of weights, held fixed while the gradient in θ is taken.
 
-    The inputs that `objective` looks for are found at θ and used in both. Tensors of one axis (biases, norms) stay. Twice the cost of the
-    loss; a batch norm's statistics see the batch once.
+    The inputs `[n, ...]` that `objective` looks for are found at θ and used in both. Tensors of one axis (biases, norms) stay. Twice the
+    cost of the loss; a batch norm's statistics see the batch once.
 
     Raises ConfigError for a γ that is not positive, or an objective that cannot be wrapped.
     Source: Wu et al. 2020, equations 7 to 12, and their code.
