@@ -19,6 +19,7 @@ from holdfast.models import nets
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import Linf
 from holdfast.parts.views import VIEWS
+from holdfast.training.objective import OBJECTIVES as LESSONS
 from holdfast.training.shared import SHARED
 
 Row = dict[str, Any]
@@ -66,9 +67,14 @@ def threats() -> list[Row]:
 
 
 def objectives() -> list[Row]:
-    """The objectives, by the names that attacks take."""
+    """The objectives: those that an attack climbs, by the names that attacks take, and those that training descends."""
     rows = [(name, kind.least_classes, kind.__doc__) for name, kind in OBJECTIVES.items()]
-    return [{"name": name, "least_classes": least, "summary": _first(doc)} for name, least, doc in rows]
+    climbed = [{"name": name, "kind": "attack", "least_classes": least, "summary": _first(doc)} for name, least, doc in rows]
+    descended = [
+        {"name": name, "kind": "training", "paper": entry.paper, "summary": _first(entry.make.__doc__)}
+        for name, entry in sorted(LESSONS.items())
+    ]
+    return [*climbed, *descended]
 
 
 def models() -> list[Row]:

@@ -24,6 +24,7 @@ WORDS = {
     "Fitted": "what training.shared.fit gives back",
     "Model": "a Classifier around the network, as Classifier(net, classes=10)",
     "NoneType": "None",
+    "Objective": "an objective, as training.objectives.pgd(8/255)",
     "Shared": "a shared perturbation, as training.shared.universal(8/255) (an attack on rows goes to holdfast.attack)",
     "Tensor": "a tensor; torch.as_tensor makes one of arrays and lists",
     "Threat": "a threat, as Linf(8/255)",

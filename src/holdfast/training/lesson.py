@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.draw import Draw, row_key
+from holdfast.core.errors import InputError
 from holdfast.core.rows import Rows
 
 UNLABELLED = -1
@@ -41,6 +42,15 @@ class Lesson(Rows):
     def labelled(self) -> Tensor:
         """Which rows have a label: bool `[n]`."""
         return self.y != UNLABELLED
+
+    def expect_labels(self, name: str) -> None:
+        """Raise InputError where a row has no label, for what `name` does with each."""
+        missing = int((~self.labelled).sum())
+        if missing:
+            raise InputError(
+                f"{name} leads an input away from its label, and {missing} of {len(self)} have none (y = {UNLABELLED}): leave those out, "
+                f"or train by what needs no label, such as trades or stability"
+            )
 
 
 @contextmanager

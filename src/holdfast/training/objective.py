@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from holdfast.core.attack import Attack
 from holdfast.core.draw import row_key
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import typed
 from holdfast.core.types import Out
 from holdfast.engine.perturb import perturb
 from holdfast.models import Classifier
@@ -49,6 +50,7 @@ class Searched(Objective):
     attack: Attack
 
     def look(self, model: Classifier, lesson: Lesson) -> Tensor:
+        lesson.expect_labels(self.attack.name)
         return found_by(self.attack, model, lesson, unseen(model, lesson))
 
 
@@ -57,7 +59,8 @@ def found_by(attack: Attack, model: Classifier, lesson: Lesson, clean: Out | Non
 
     `clean`: the model's answers to the lesson, asked of it when not given.
     """
-    return perturb(attack, model, lesson.x, lesson.y, ids=row_key(0, lesson.key, lesson.step), clean=clean)
+    # What climbs from labels has refused rows without one; the rest never looks at them.
+    return perturb(attack, model, lesson.x, lesson.y.clamp_min(0), ids=row_key(0, lesson.key, lesson.step), clean=clean)
 
 
 def unseen(model: Classifier, lesson: Lesson) -> Out:
@@ -96,7 +99,8 @@ def objective(paper: str) -> Callable[[Callable[..., Objective]], Callable[..., 
         name = make.__name__.rstrip("_")
         if name in OBJECTIVES:
             raise ConfigError(f"objective {name!r} is registered twice")
-        OBJECTIVES[name] = Entry(make, paper)
-        return make
+        made = typed(make)
+        OBJECTIVES[name] = Entry(made, paper)
+        return made
 
     return register

@@ -11,7 +11,7 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.parts.goals import goal
-from holdfast.parts.objectives import Divergence
+from holdfast.parts.objectives import ClassObjective, Divergence
 from holdfast.parts.rules import Ascend
 from holdfast.parts.schedules import Constant
 from holdfast.parts.starts import Jitter
@@ -51,11 +51,11 @@ def trades(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: flo
     return Trades(near(threat, steps, step, "trades"), beta)
 
 
-def near(threat: Threat | float, steps: int, step: float | None, name: str) -> Attack:
-    """The ascent on the divergence from the clean answer."""
+def near(threat: Threat | float, steps: int, step: float | None, name: str, climbs: ClassObjective | None = None) -> Attack:
+    """The ascent from a hair beside the input: on the divergence from the clean answer, or another objective."""
     ball = bounded(threat, name)
     share = (step or 2.5 * ball.radius / steps) / ball.radius
-    return Attack(goal(False), ball, Ascend(Divergence(), Constant(share), Jitter()), Stop(steps, early=False))
+    return Attack(goal(False), ball, Ascend(climbs or Divergence(), Constant(share), Jitter()), Stop(steps, early=False))
 
 
 def divergence(clean: Tensor, other: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""Adversarial logit pairing: logits that stay where they are when the input is attacked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from holdfast import attacks
+from holdfast.core.types import Threat
+from holdfast.models import Classifier
+from holdfast.training.lesson import Lesson
+from holdfast.training.objective import entropy, objective
+from holdfast.training.objectives.adversarial import Adversarial
+
+
+@dataclass(frozen=True)
+class Paired(Adversarial):
+    weight: float = 0.5
+
+    def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
+        before, after = model(torch.cat([lesson.x, found])).logits.chunk(2)
+        hard, easy = (entropy(logits, lesson.y, self.smoothing) for logits in (after, before))
+        return (1 - self.clean) * hard + self.clean * easy + self.weight * (before - after).square().mean()
+
+
+@objective("Kannan, Kurakin & Goodfellow 2018, arXiv:1803.06373")
+def alp(
+    threat: Threat | float, weight: float = 0.5, steps: int = 7, step: float | None = None, clean: float = 0.5, smoothing: float = 0.0
+) -> Paired:
+    """Adversarial logit pairing: adversarial training, and a pull of each input's logits to those of its adversarial example.
+
+    (1 − c) CE(f(x'), y) + c CE(f(x), y) + λ ‖f(x) − f(x')‖² / (n k),  x' by `steps` of PGD, c = `clean`, λ = `weight`, over n inputs and k
+    classes.
+
+    Inputs `[n, ...]` in the model's range, asked together with their examples in one batch; all labelled, smoothed by `smoothing`.
+
+    Raises ConfigError for a radius or step that is not positive and finite.
+    Source: Kannan et al. 2018 and their code, whose mean square is over inputs and classes.
+    Differs from the paper: the attack sees the net in eval mode, as in their code. Engstrom et al. 2018 broke the defence: attack it long.
+
+    >>> alp(8 / 255).weight
+    0.5
+    """
+    return Paired(attacks.pgd(threat, steps, step, early=False), smoothing, clean, weight)

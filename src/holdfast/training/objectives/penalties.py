@@ -1,0 +1,64 @@
+"""Penalties on layers, such as smooth filters and smooth feature maps, added to any objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.core.errors import ConfigError
+from holdfast.models import Classifier
+from holdfast.training.lesson import Lesson
+from holdfast.training.objective import Objective
+from holdfast.training.replayed import looked_for
+from holdfast.training.taps import tapped
+
+
+@dataclass(frozen=True)
+class Penalised(Objective):
+    """`name` is what the penalty is called: it is told apart by it, not by where it lies in memory."""
+
+    inner: Objective
+    layers: tuple[str, ...]
+    alpha: float
+    of: Literal["maps", "weight"]
+    name: str
+    penalty: Callable[[Tensor], Tensor] = field(repr=False, compare=False)
+
+    def look(self, model: Classifier, lesson: Lesson) -> Tensor:
+        return self.inner.look(model, lesson)
+
+    def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
+        with tapped(cast(nn.Module, model.net), self.layers, self._of) as told:
+            value = self.inner.loss(model, lesson, found)
+        return value + self.alpha * torch.stack([torch.stack(each).mean() for each in told.values()]).sum()
+
+    def _of(self, layer: nn.Module, answer: Tensor) -> Tensor:
+        return self.penalty(answer if self.of == "maps" else layer.get_parameter("weight"))
+
+
+def penalised(
+    objective: Objective, penalty: Callable[[Tensor], Tensor], layers: str | tuple[str, ...], alpha: float, of: Literal["maps", "weight"]
+) -> Penalised:
+    """Any objective, and α times a penalty of each of the named layers: of what they answer (`maps`), or of their `weight`.
+
+    L + α Σ_l P(F_l),  F_l `[n, k, h, w]` the answers of layer l;  or  L + α Σ_l P(W_l).  Where the objective asks the net more than once,
+    a layer counts with the mean over the asks.
+
+    `penalty` takes the tensor and gives a scalar, as `variation_penalty` of maps and `filter_penalty` of depthwise filters do.
+
+    Raises ConfigError for no layers, a name that none has, an α that is negative, or an objective that cannot be wrapped.
+    Source: Raju & Lipasti 2019, "BlurNet": L∞ regularisation of the depthwise layer, total variation of the first layer's maps.
+    Differs from it: nothing known.
+
+    >>> from holdfast.training.objectives import standard
+    >>> penalised(standard(), lambda maps: maps.abs().mean(), "conv1", 0.1, "maps").layers
+    ('conv1',)
+    """
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    if not names or not alpha >= 0 or of not in ("maps", "weight"):
+        raise ConfigError(f"penalised(layers={names}, alpha={alpha:g}, of={of!r}): expected names, a weight from 0, and maps or weight")
+    return Penalised(looked_for(objective, "penalised"), names, alpha, of, getattr(penalty, "__name__", type(penalty).__name__), penalty)
