@@ -28,6 +28,7 @@ from holdfast.training.fabric import Fabric, fabric_of
 from holdfast.training.lesson import Lesson, calm
 from holdfast.training.objective import Objective
 from holdfast.training.recipe import Recipe
+from holdfast.training.replayed import Memory, Replayed
 
 PIECE = 256
 
@@ -54,10 +55,12 @@ class Task(nn.Module):
     def __init__(self, model: Classifier, objective: Objective) -> None:
         super().__init__()
         self.net, self.model, self.objective = cast(nn.Module, model.net), model, objective
-        self.value = torch.zeros(())
+        self.value, self.memory = torch.zeros(()), Memory()
 
     def forward(self, x: Tensor, y: Tensor, key: Tensor, step: Tensor) -> Tensor:
-        loss = self.objective(self.model, Lesson(x, y, key, step))
+        lesson, objective = Lesson(x, y, key, step), self.objective
+        replayed = isinstance(objective, Replayed)
+        loss = objective.again(self.model, lesson, self.memory) if replayed else objective(self.model, lesson)
         # The engine may return it in another precision.
         self.value = loss.detach().double()
         return loss
@@ -119,7 +122,10 @@ class _Run:
         self.batch = batch - batch % fabric.world_size
         if self.batch == 0 or recipe.batch % fabric.world_size:
             raise ConfigError(f"batch={recipe.batch} over {fabric.world_size} processes: expected a multiple of their number")
-        self.each = len(self.x) // self.batch
+        self.repeats = recipe.objective.repeats if isinstance(recipe.objective, Replayed) else 1
+        if self.repeats > 1 and fabric.world_size > 1:
+            raise ConfigError(f"{type(recipe.objective).__name__} carries a memory from step to step: train it in one process")
+        self.each = len(self.x) // self.batch * self.repeats
         self.steps = recipe.epochs * self.each
         net.to(self.device)
         self.model = model.around(net)
@@ -132,7 +138,7 @@ class _Run:
         self.average = AveragedModel(net, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
         self.progress = Progress(torch.zeros(self.steps, dtype=torch.float64, device=self.device))
         self.kept: dict[str, Tensor] = {}
-        self.checkpoint = Checkpoint(net, self.average, optimiser, self.schedule, self.kept, {}, self.progress)
+        self.checkpoint = Checkpoint(net, self.average, optimiser, self.schedule, self.kept, self.inner.memory, self.progress)
         folder = None if out is None else Path(out)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -185,13 +191,14 @@ class _Run:
 
     def _lesson(self, step: int) -> Lesson:
         """This process's share of the batch of that step, augmented, in the model's range."""
-        epoch, place = divmod(step, self.each)
+        shown = step // self.repeats
+        epoch, place = divmod(shown, self.each // self.repeats)
         if place == 0 or not len(self.order):
             generator = torch.Generator().manual_seed(int(row_key(self.seed, torch.tensor([epoch]), torch.tensor([1]))) & (2**62 - 1))
             self.order = torch.randperm(len(self.x), generator=generator).to(self.device)
         rows = self.order[place * self.batch : (place + 1) * self.batch][self.fabric.global_rank :: self.fabric.world_size]
         ids = self.ids[rows]
-        draw = Draw(row_key(self.seed, ids, torch.ones_like(ids)), torch.full_like(ids, step))
+        draw = Draw(row_key(self.seed, ids, torch.ones_like(ids)), torch.full_like(ids, shown))
         x = self.model.bounds.intake(augmented(self.x[rows], self.recipe.augment, draw), self.model.dtype, self.device)
         return Lesson.of(x, self.y[rows], ids, self.seed, step)
 

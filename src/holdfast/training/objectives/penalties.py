@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.errors import ConfigError
+from holdfast.defences.layers.blur import filter_penalty, variation_penalty
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
-from holdfast.training.objective import Objective
+from holdfast.training.objective import Objective, objective
 from holdfast.training.replayed import looked_for
 from holdfast.training.taps import tapped
 
@@ -62,3 +63,41 @@ def penalised(
     if not names or not alpha >= 0 or of not in ("maps", "weight"):
         raise ConfigError(f"penalised(layers={names}, alpha={alpha:g}, of={of!r}): expected names, a weight from 0, and maps or weight")
     return Penalised(looked_for(objective, "penalised"), names, alpha, of, getattr(penalty, "__name__", type(penalty).__name__), penalty)
+
+
+@objective("Raju & Lipasti 2019, BlurNet")
+def blurnet_filters(objective: Objective, layers: str | tuple[str, ...], alpha: float = 0.1) -> Penalised:
+    """BlurNet's L∞ regularisation: any objective, and depthwise filters that are kept even, so that they blur.
+
+    L + α (1/K) Σ_k ‖W_k‖_∞,  W_k the filters of the named depthwise `layers`.
+
+    Inputs `[n, ...]` as `objective` takes them; put `holdfast.defences.layers.Depthwise` behind the first layer, and name it.
+
+    Raises ConfigError for no layers, a name that none has, a negative α, or an objective that cannot be wrapped.
+    Source: Raju & Lipasti 2019, "BlurNet": L∞ regularisation of the depthwise layer.
+    Differs from it: nothing known.
+
+    >>> from holdfast.training.objectives import standard
+    >>> blurnet_filters(standard(), "blur").alpha
+    0.1
+    """
+    return penalised(objective, filter_penalty, layers, alpha, "weight")
+
+
+@objective("Raju & Lipasti 2019, BlurNet")
+def blurnet_variation(objective: Objective, layers: str | tuple[str, ...], alpha: float = 1e-4) -> Penalised:
+    """BlurNet's total variation: any objective, and feature maps that are kept smooth.
+
+    L + α (1/(N K)) Σ_n Σ_k TV(F_nk),  F `[n, k, h, w]` what the named `layers` answer.
+
+    Inputs: images `[n, ...]` as `objective` takes them.
+
+    Raises ConfigError for no layers, a name that none has, a negative α, or an objective that cannot be wrapped.
+    Source: Raju & Lipasti 2019, "BlurNet": total variation of the first layer's maps.
+    Differs from it: nothing known.
+
+    >>> from holdfast.training.objectives import pgd
+    >>> blurnet_variation(pgd(8 / 255), "conv1").layers
+    ('conv1',)
+    """
+    return penalised(objective, variation_penalty, layers, alpha, "maps")
