@@ -2,8 +2,8 @@
 
 ResNet-20 on CIFAR-10 at L∞ 10/255 and the clean LeNet-5 on MNIST at L∞ 0.2; 2,000 test images. The fooling rate is the share of images
 whose class the perturbation changes from what the net says of the clean one, judged by the plain net. `universal` and ART's
-UniversalPerturbation (DeepFool inside: ten steps, ten classes) get the same images and passes; `universal_gradient` gets ten passes, which
-cost less than one of theirs.
+UniversalPerturbation (DeepFool inside: ten steps, ten classes) get the same images and passes (ours overshoots by half, so that one push
+lasts longer); `universal_gradient` gets ten passes, which cost less than one of theirs.
 Bar: both versions at least 75 % on CIFAR-10, and on both nets no lower than ART.
 Command: scripts/bench universal [-- --cases cifar10_resnet20 --passes 2 --images 500 --alone]
 Runs on: cpu
@@ -49,7 +49,7 @@ def main() -> None:
         x = training_images(name, images)
         rates: dict[str, float] = {}
         contenders: dict[str, Callable[[], tuple[float, str]]] = {
-            "universal": lambda x=x, one=one, e=epsilon: ours(one, x, universal(e, passes=passes, until=1.0)),
+            "universal": lambda x=x, one=one, e=epsilon: ours(one, x, universal(e, passes=passes, until=1.0, overshoot=0.5)),
             "universal_gradient": lambda x=x, one=one, e=epsilon: ours(one, x, universal_gradient(e)),
         }
         if not given.alone:

@@ -139,3 +139,13 @@ def test_confidence_is_kept_by_every_claim_of_carlini_wagner():
     plain = attacked(carlini_wagner(steps=60, searches=3, initial=1.0))[3]
     both = plain.success & outcome.success
     assert bool((plain.found.size <= outcome.found.size)[both].all())
+
+
+@pytest.mark.parametrize("threat", [L2(float("inf")), Linf(float("inf")), L1(float("inf"))])
+def test_deepfool_leaves_a_tie(threat):
+    """Two logits that are equal at the input are no boundary crossed: a step of nothing would stay there for ever."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False)).double().eval().requires_grad_(False)
+    body[1].weight.copy_(torch.ones(2, 12).double() * torch.tensor([[1.0], [-1.0]]))
+    x = torch.tensor([1.0, -1.0] * 6, dtype=torch.float64).reshape(1, 3, 2, 2)
+    found = run(deepfool(threat), Classifier(body, 2, bounds=(-2, 2)), Samples.of(x, torch.tensor([0])))
+    assert bool((body(x) == 0).all()) and bool(found.success.all())

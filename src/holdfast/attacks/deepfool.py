@@ -54,9 +54,7 @@ class DeepFool(Sourced):
         answer, w = probe.jacobian(state.p, rivals, base=base, standing=True, draws=self.source.asks())
         chosen = answer.out.logits.gather(1, torch.cat([base.unsqueeze(1), rivals], dim=1))
         gap = chosen[:, 1:] - chosen[:, :1]
-        # Whoever has not crossed by half of the steps pushes at an edge of the range.
-        late = torch.ones_like(answer.wrong) if isinstance(threat, L1) else 2 * probe.step >= probe.steps
-        w = torch.where(per_row(late, w), w * self._free(batch.x, state.p, w, probe.bounds), w)
+        w = w * self._free(batch.x, state.p, w, probe.bounds) if isinstance(threat, L1) else w
         norms = threat.gradient_norm(w.flatten(0, 1)).reshape(gap.shape).clamp_min(1e-12)
         if self.targeted:
             # Every other class must fall below the target: the worst of them decides how far to go.
@@ -69,12 +67,13 @@ class DeepFool(Sourced):
         direction = w.gather(1, pick.reshape(-1, 1, *[1] * (w.ndim - 2)).expand(-1, 1, *w.shape[2:])).squeeze(1)
         # A hair beyond the boundary, relative to the logits, so that a row that sits on it still moves.
         amount = need.gather(1, pick).squeeze(1)
-        amount = amount + amount.sign() * 1e-5 * chosen.abs().amax(dim=1).clamp_min(1e-6)
+        hair = 1e-5 * chosen.abs().amax(dim=1).clamp_min(1e-6)
+        amount = torch.where(amount < 0, amount - hair, amount + hair)
         p = threat.project(batch.x, state.p + (1 + self.overshoot) * threat.nearest(amount, direction), batch.radius)
         return DeepFoolState(torch.where(per_row(answer.wrong, p), state.p, p))
 
     def _free(self, x: Tensor, p: Tensor, w: Tensor, bounds: Bounds) -> Tensor:
-        """Where a step along `w` (against it when targeted) stays in the valid range: others would be tried in vain for ever."""
+        """Where a step along `w` (against it when targeted) stays in the valid range: L1 would try one used-up value for ever."""
         low, high = bounds.pair(x)
         up, down = ((p < high - x).unsqueeze(1), (p > low - x).unsqueeze(1))
         return torch.where((w < 0) == self.targeted, up, down)
@@ -104,9 +103,8 @@ def deepfool(
 
     Raises ConfigError for no steps, no draws, a negative radius or overshoot, or fewer than two classes.
     Source: Moosavi-Dezfooli et al. 2016, algorithm 2; other norms section 3.3.
-    Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1, and in the second half of the
-    steps, values at its edge are passed over); a targeted form, which is exact on an affine model for one other class and goes from
-    region to region for more.
+    Differs from the paper: each step is overshot, not the sum, and ends inside the valid range (in L1 a value at its edge is passed
+    over); a targeted form, which is exact on an affine model for one other class and goes from region to region for more.
 
     >>> deepfool().threat.radius
     inf
