@@ -19,6 +19,7 @@ from holdfast.models import nets
 from holdfast.parts.objectives import OBJECTIVES
 from holdfast.parts.threats import Linf
 from holdfast.parts.views import VIEWS
+from holdfast.reproduce import STUDIES
 from holdfast.training.objective import OBJECTIVES as LESSONS
 from holdfast.training.shared import SHARED
 
@@ -90,6 +91,11 @@ def layers() -> list[Row]:
     ]
 
 
+def reproductions() -> list[Row]:
+    """Tables and figures of documents, as `holdfast reproduce` runs them again."""
+    return [{"name": study.name, "document": study.document, "summary": study.claim} for study in STUDIES.values()]
+
+
 def views() -> list[Row]:
     """What a model may see its inputs through, as `--views` takes them."""
     return [{"name": name, "summary": _first(make.__doc__)} for name, make in VIEWS.items()]
@@ -107,6 +113,7 @@ KINDS = {
     "objectives": objectives,
     "models": models,
     "layers": layers,
+    "reproductions": reproductions,
     "views": views,
     "checks": checks,
 }

@@ -23,6 +23,7 @@ ORDER = [
     {"exact", "synthesis"},
     {"evaluation"},
     {"report"},
+    {"reproduce"},
     {"catalogue", "demo", "progress"},
     {"cli"},
 ]
