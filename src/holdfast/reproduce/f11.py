@@ -52,8 +52,8 @@ class Course:
 
 def run(bench: Bench) -> Reproduction:
     """Two nets from the same weights; after each epoch the errors of both on the same test samples."""
-    data, test = bench.samples("train", bench.of(1437, 20000)), bench.samples("test", bench.of(360, 2000))
-    epochs, threat = bench.of(30, 20), Linf(bench.kind.radius)
+    data, test = bench.samples("train", bench.of(1437, 20000)), bench.samples("test", bench.of(360, 1000))
+    epochs, threat = bench.of(25, 15), Linf(bench.kind.radius)
     attack = attacks.fgsm(threat)
     lowered: dict[str, Objective] = {"plainly": objectives.standard(), "on FGSM": Adversarial(attack, clean=0.5)}
     wrong, stood, curves, rows = {}, {}, {}, []
@@ -64,10 +64,13 @@ def run(bench: Bench) -> Reproduction:
         wrong[name], stood[name] = course.read(), standing(bench.attacked(mark, model, test, threat))[1]
         for kind, table in wrong[name].items():
             rates = [Rate(int(epoch.sum()), len(test)) for epoch in table]
-            curves[f"trained {name}, tested {kind}"] = [Point(i, max(rate.value, 0.5 / rate.n)) for i, rate in enumerate(rates, 1)]
+            curves[f"{name}, tested {kind}"] = [Point(i, max(rate.value, 0.5 / rate.n)) for i, rate in enumerate(rates, 1)]
             rows.append(Finding.of(f"trained {name}, tested {kind}", rates[-1]))
         rows.append(Finding.of(f"trained {name}, tested standard-1", Rate(int((~stood[name]).sum()), len(test))))
-    words = "Errors on the same test samples after each epoch. The vertical axis is logarithmic; no error at all is drawn as half a sample."
+    words = (
+        "Errors of the net trained plainly, and on FGSM, on the same test samples after each epoch. The vertical axis is logarithmic; "
+        "no error at all is drawn as half a sample."
+    )
     chart = lines_chart("course", "Test error while training", words, Axis("epochs"), Axis("test error", log=True), curves)
     plain, hard = ({kind: table.double() for kind, table in wrong[name].items()} for name in lowered)
     trends = (
