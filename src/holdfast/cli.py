@@ -24,7 +24,7 @@ from holdfast.evaluation.diagnosis import STEADY, answers_apart
 from holdfast.models import Classifier, load_net, load_views
 from holdfast.progress import Interrupt, Show
 from holdfast.report import Exported, export, html_report, json_report, spectra_report, terminal
-from holdfast.reproduce import Bench, reproduce, study_of, written
+from holdfast.reproduce import Bench, reproduce, tell
 from holdfast.training.shared import SHARED, Shared, fit, judge, keep, parse_shared
 from holdfast.version import __version__
 
@@ -248,27 +248,13 @@ def list_command(
 def reproduce_command(
     name: Annotated[str, typer.Argument(help="Which one: holdfast list reproductions.")],
     fast: Annotated[bool, typer.Option("--fast", help="In minutes, on less data.")] = False,
-    data: Data = "digits",
     out: Annotated[Path | None, typer.Option(help="Folder of the study; the same command again goes on where it stopped.")] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
+    data: Data = "digits", seed: Seed = 0, as_json: Json = False,
+) -> None:  # fmt: skip
     """Run a table or figure of a document again: our figure beside the document's, and a verdict on each trend."""
-    study_of(name)
-    folder = out or Path("runs") / f"{name}{'-fast' if fast else ''}"
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
-        found, summary = reproduce(name, Bench(data, folder, fast, seed, show.say, interrupt))
-    if as_json:
-        print(json.dumps(summary, allow_nan=False))
-        return
-    for made in found.tables:
-        table = Table("", "document", "ours", "95 % interval", title=made.title, title_justify="left", box=None, pad_edge=False)
-        for row in written(made.findings):
-            table.add_row(*row)
-        console.print(table)
-    for line in (*found.scaled, *(f"{trend.verdict}: {trend.statement} ({trend.evidence})" for trend in found.trends)):
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"report: {summary['report']}", soft_wrap=True, highlight=False)
+        found = reproduce(name, Bench(data, out or Path(f"runs/{name}{'-fast' if fast else ''}"), fast, seed, show.say, interrupt))
+    tell(found, console, as_json)
 
 
 def _fact(name: str, value: object) -> str:

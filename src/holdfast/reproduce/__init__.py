@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from holdfast.core.errors import ConfigError
 from holdfast.reproduce import f9, f11, f12
 from holdfast.reproduce.bench import Bench
 from holdfast.reproduce.finding import Finding, Interval, Table, Trend, paired, slope
-from holdfast.reproduce.page import summary, write, written
+from holdfast.reproduce.page import summary, write
 from holdfast.reproduce.study import Reproduction, Study
+from holdfast.reproduce.terminal import tell
 
 STUDIES: dict[str, Study] = {study.name: study for study in (f9.STUDY, f11.STUDY, f12.STUDY)}
 """The studies by name."""
@@ -22,7 +24,7 @@ def study_of(name: str) -> Study:
     return STUDIES[name]
 
 
-def reproduce(name: str, bench: Bench) -> tuple[Reproduction, dict[str, object]]:
+def reproduce(name: str, bench: Bench) -> tuple[Reproduction, dict[str, Any]]:
     """Run a study, write its page into the bench's folder; what it found, and its summary with the page's place.
 
     Raises ConfigError for a study or data that there are none of, StoreError for a folder of another run.
@@ -47,5 +49,5 @@ __all__ = [
     "reproduce",
     "slope",
     "study_of",
-    "written",
+    "tell",
 ]
