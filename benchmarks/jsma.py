@@ -54,10 +54,12 @@ def arts(plain: nn.Module, x: Tensor, target: Tensor, classes: int) -> Tensor:
 
 
 def changed(plain: nn.Module, x: Tensor, adversarial: Tensor, target: Tensor) -> Tensor:
-    """How many features differ, infinite where the plain net does not answer the target or the point is no image."""
+    """How many features differ, infinite where the plain net does not answer the target, the point is no image, or more than γ of its
+    features differ (torchattacks changes a pair more)."""
     count = ((adversarial - x).abs() > 1e-6).flatten(1).sum(dim=1).double()
     valid = ((adversarial >= -1e-6) & (adversarial <= 1 + 1e-6)).flatten(1).all(dim=1)
-    return torch.where((predict(plain, adversarial) == target) & valid, count, torch.inf)
+    allowed = valid & (count <= GAMMA * x[0].numel())
+    return torch.where((predict(plain, adversarial) == target) & allowed, count, torch.inf)
 
 
 def compare(sheet: Sheet, name: str, images: int, few: int) -> None:
