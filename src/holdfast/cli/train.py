@@ -40,6 +40,7 @@ from holdfast.evaluation.plan import plan
 from holdfast.models import Classifier
 from holdfast.progress import Interrupt, Show
 from holdfast.report import html_report, json_report, verdict
+from holdfast.report.machine import finite
 from holdfast.report.training import summary
 from holdfast.training import Recipe, train
 from holdfast.training.augment import augmentations
@@ -116,10 +117,10 @@ def train_command(
     share = int(held) if held >= 1 and held == int(held) else held
     setting = {field.name: getattr(recipe, field.name) for field in fields(recipe)} | {
         "objective": repr(recipe.objective), "augment": [repr(one) for one in recipe.augment], "threat": str(goal) if goal else None,
-        "held": share, "seed": seed, "start": student.fingerprint(), "data": dataset.fingerprint(),
+        "held": share, "seed": seed, "starting_weights": student.fingerprint(), "data": dataset.fingerprint(),
     }  # fmt: skip
-    call = {"call": {"command": f"holdfast train --objective {objective!r} --model {model!r} --data {data!r}", "split": split}}
-    diary = Diary.begin(out, setting, call | {"made": environment()}, tensorboard, fabric.is_global_zero)
+    call = {"sentence": objective, "model": model, "samples": f"{data}, {split}: {len(dataset):,}"}
+    diary = Diary.begin(out, setting, {"call": call, "made": environment()}, tensorboard, fabric.is_global_zero)
     first = fabric.is_global_zero
     with Interrupt(patient=fabric.world_size > 1) as interrupt, Show(console, quiet=as_json or not first) as show:
         if reason:
@@ -155,7 +156,10 @@ def _measurable(
     """What the trained net will be measured on, or why it cannot be; found out before hours are spent."""
     if goal is None:
         return None, "there is no --threat to measure it within, and epochs are compared by clean accuracy"
-    plan(goal, suite)
+    try:
+        plan(goal, suite)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or train with --no-evaluate") from error
     try:
         test = load_data(data, split=split or "test", limit=limit)
         test.validate(model.classes, model.bounds)
@@ -189,7 +193,7 @@ def _tell(result: Result | None, found: dict[str, Any], words: str, reason: str,
     if as_json:
         measured = {"clean_accuracy": None, "robust_accuracy": None, "not_measured": reason}
         told = measured if result is None else result.summary() | {"report": str(page)}
-        print(json.dumps(told | {"training": found}, allow_nan=False))
+        print(json.dumps(told | {"training": finite(found)}, allow_nan=False))
         return
     lines = [words, f"weights: {found['weights']}", f"charts: {found['page']}"]
     lines += [f"robust accuracy was not measured: {reason}"] if result is None else [verdict(result), f"report: {page}"]

@@ -71,8 +71,9 @@ class Checkpoint:
         one.step, one.best, one.seconds = int(facts["step"]), int(facts["best"]), float(facts["seconds"])
         one.history, one.losses = json.loads(str(facts["history"])), tensors["losses"].to(one.losses.device)
         # The rate is a function of the step alone.
-        self.schedule.last_epoch = one.step - 1
-        self.schedule.step()
+        self.schedule.last_epoch = one.step
+        for group, base, share in zip(self.optimiser.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True):
+            group["lr"] = base * share(one.step)
         return True
 
 
