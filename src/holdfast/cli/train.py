@@ -123,7 +123,7 @@ def train_command(
     diary = Diary.begin(out, setting, {"call": call, "made": environment()}, tensorboard, fabric.is_global_zero)
     first = fabric.is_global_zero
     with Interrupt(patient=fabric.world_size > 1) as interrupt, Show(console, quiet=as_json or not first) as show:
-        if reason:
+        if measure and reason:
             show.say(f"robust accuracy will not be measured: {reason}")
 
         def watch(step: int, steps: int, row: dict[str, float]) -> None:
