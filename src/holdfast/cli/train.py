@@ -119,7 +119,7 @@ def train_command(
         "objective": repr(recipe.objective), "augment": [repr(one) for one in recipe.augment], "threat": str(goal) if goal else None,
         "held": share, "seed": seed, "starting_weights": student.fingerprint(), "data": dataset.fingerprint(),
     }  # fmt: skip
-    call = {"sentence": objective, "model": model, "samples": f"{data}, {split}: {len(dataset):,}"}
+    call = {"asked_for": objective, "model": model, "samples": f"{data}, {split}: {len(dataset):,}"}
     diary = Diary.begin(out, setting, {"call": call, "made": environment()}, tensorboard, fabric.is_global_zero)
     first = fabric.is_global_zero
     with Interrupt(patient=fabric.world_size > 1) as interrupt, Show(console, quiet=as_json or not first) as show:

@@ -158,7 +158,7 @@ def lessons_chart(history: Sequence[dict[str, float]], best: int) -> Chart:
         for i, name in enumerate(("clean", "robust"))
         if name in history[0]
     ]
-    words = f"Robust means under PGD-10. The dotted line marks epoch {best}, whose weights are kept."
+    words = f"The dotted line marks epoch {best}, whose weights are kept." + " Robust means under PGD-10." * ("robust" in history[0])
     layout = _layout("epoch (from 0)", "accuracy") | _mark(float(best))
     return Chart("lessons", "Accuracy on held-out samples", words, data, layout)
 

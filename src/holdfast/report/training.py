@@ -20,7 +20,7 @@ def training_report(trained: Trained, facts: Mapping[str, object], path: str | P
     history = trained.history
     drawn = [loss_chart(trained.losses.tolist())] if len(trained.losses) else []
     drawn += [lessons_chart(history, trained.best)] if history and "clean" in history[0] else []
-    shown = [(name.replace("_", " ").capitalize(), str(value)) for name, value in facts.items() if value is not None and value != ""]
+    shown = [(name.replace("_", " ").capitalize(), str(value)) for name, value in facts.items() if value not in (None, "", [])]
     values = {"words": summary(trained), "cards": _cards(trained), "alarms": trained.alarms, "charts": drawn, "facts": shown}
     return write_page(path, render("training.html.j2", drawn, values))
 
