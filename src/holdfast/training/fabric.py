@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 else:
     Fabric = object
 
+__all__ = ["Fabric", "fabric_of"]
+
 
 def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
     """One process on the model's device, or, under `torchrun`, as many as it started.
