@@ -64,15 +64,16 @@ class Checkpoint:
         self.net.load_state_dict(_under(tensors, "net."))
         if self.average is not None:
             self.average.load_state_dict(_under(tensors, "average."))
-        self.kept |= _under(tensors, "kept.")
-        self.memory |= {name: tensor.to(self.progress.losses.device) for name, tensor in _under(tensors, "memory.").items()}
+        self.kept.update(_under(tensors, "kept."))
+        self.memory.update({name: tensor.to(self.progress.losses.device) for name, tensor in _under(tensors, "memory.").items()})
         _restore(self.optimiser, _under(tensors, "moment."), json.loads(str(facts["numbers"])))
         one = self.progress
         one.step, one.best, one.seconds = int(facts["step"]), int(facts["best"]), float(facts["seconds"])
         one.history, one.losses = json.loads(str(facts["history"])), tensors["losses"].to(one.losses.device)
         # The rate is a function of the step alone.
-        self.schedule.last_epoch = one.step - 1
-        self.schedule.step()
+        self.schedule.last_epoch = one.step
+        for group, base, share in zip(self.optimiser.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True):
+            group["lr"] = base * share(one.step)
         return True
 
 
