@@ -63,7 +63,7 @@ def test_it_goes_on_from_the_snapshot_of_any_step(name: str, tmp_path: Path, eve
 
     whole = train(classifier(), images(), RECIPES[name], threat=Linf(0.1), held=10, out=tmp_path / "whole", watch=watch)
     steps = len(whole.losses)
-    for step in (1, steps // 3, steps // 3 + 1, steps // 2, steps - 1):
+    for step in sorted({1, steps // 3, steps // 3 + 1, steps - 2}):
         folder = tmp_path / f"from{step}"
         folder.mkdir()
         shutil.copy(kept / str(step), folder / "train.snapshot")
