@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_what_was_kept(tmp_path) -> N
         )
     whole = train(classifier(), images(), recipe, held=0, halt=iter([False] * 10 + [True]).__next__)
     assert all(torch.equal(weights(trained)[name], tensor) for name, tensor in weights(whole).items())
-    with pytest.raises(ModelError, match="no finite numbers at step 3 of 45, before any epoch was kept: take a lower rate than 0.05"):
+    with pytest.raises(ModelError, match="no finite numbers at step 3 of 45, before any epoch was kept: take a lower rate"):
         train(classifier(), images(), replace(recipe, objective=Bursting(2)), held=0)
 
 
@@ -172,7 +172,9 @@ def test_weights_that_run_away_end_the_run() -> None:
 def test_modes_and_what_the_net_holds_besides() -> None:
     model = classifier()
     heard: list[bool] = []
-    trained = train(model, images(), RECIPES["pgd"], Linf(0.1), 10, watch=lambda *_: heard.append(all(m.training for m in net(model).modules())))
+    trained = train(
+        model, images(), RECIPES["pgd"], Linf(0.1), 10, watch=lambda *_: heard.append(all(m.training for m in net(model).modules()))
+    )
     assert all(heard)
     assert trained.model.net is model.net
     assert not any(module.training for module in net(model).modules())
@@ -250,7 +252,7 @@ def test_the_net_itself_in_another_precision(precision: str) -> None:
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
-    with pytest.raises(ConfigError, match="only an nn.Module"):
+    with pytest.raises(ConfigError, match="can be trained"):
         train(Classifier(lambda x: x.flatten(1)[:, :3], 3), images(), PLAIN)
     frozen = classifier()
     net(frozen).requires_grad_(False)

@@ -102,5 +102,3 @@ def weights_of(net: nn.Module, average: AveragedModel | None) -> dict[str, Tenso
     """A copy, on the host, of the weights and buffers that are validated and kept: the average's, where there is one."""
     source = net if average is None else average.module
     return {name: tensor.detach().cpu().clone() for name, tensor in source.state_dict().items()}
-
-

@@ -83,7 +83,7 @@ def train(
     `model`: its net's weights are changed in place, and at the end are those of the best epoch; `data`: a `Dataset`, or (x, y), uint8 or in
     the model's range; `threat`: what the `held` samples (a share of the data, or so many) are attacked with after each epoch, by PGD-10
     from a random start: the epoch with the highest robust accuracy is kept; None validates on clean inputs. `out`: a folder whose
-    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on a CPU. `seed` keys all noise
+    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys all noise
     by (sample, step), so that it is the same in however many processes. `watch` hears the step, how many there are, and the last epoch's
     row; `halt` is asked before each step.
 
@@ -306,5 +306,3 @@ def _parted(data: Dataset, held: float | int, seed: int, batch: int) -> tuple[Da
         raise InputError(f"held={held}: there are too few samples with a label; give held=0")
     learned, kept = order[count:].sort().values, order[:count].sort().values
     return tuple(replace(data, x=data.x[rows], y=data.y[rows], ids=data.ids[rows]) for rows in (learned, kept))  # type: ignore[return-value]
-
-
