@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from holdfast.core.errors import StoreError
-from holdfast.engine.snapshot import Snapshots
+from holdfast.engine.snapshot import Facts, Snapshots
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Checkpoint:
         tensors |= {f"memory.{name}": tensor for name, tensor in self.memory.items()}
         tensors |= {f"moment.{name}": tensor for name, tensor in moments.items()} | {"losses": self.progress.losses}
         one = self.progress
-        facts = {"step": one.step, "best": one.best, "seconds": one.seconds, "history": json.dumps(one.history)}
+        facts: Facts = {"step": one.step, "best": one.best, "seconds": one.seconds, "history": json.dumps(one.history)}
         snapshots.write(tensors, {"identity": identity, "numbers": json.dumps(numbers), **facts})
 
     def read(self, snapshots: Snapshots, identity: str) -> bool:

@@ -59,8 +59,7 @@ class Task(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, key: Tensor, step: Tensor) -> Tensor:
         lesson, objective = Lesson(x, y, key, step), self.objective
-        replayed = isinstance(objective, Replayed)
-        loss = objective.again(self.model, lesson, self.memory) if replayed else objective(self.model, lesson)
+        loss = objective.again(self.model, lesson, self.memory) if isinstance(objective, Replayed) else objective(self.model, lesson)
         # The engine may return it in another precision.
         self.value = loss.detach().double()
         return loss
@@ -243,7 +242,7 @@ class _Run:
         losses = one.losses[one.step - self.each : one.step]
         row = {
             "epoch": float(len(one.history)), "step": float(one.step), "loss": float(losses.mean()),
-            "rate": self.schedule.get_last_lr()[0], "seconds": one.seconds,
+            "rate": float(self.schedule.get_last_lr()[0]), "seconds": one.seconds,
         }  # fmt: skip
         net = self.net if self.average is None else self.average.module
         if len(self.valid):
