@@ -11,7 +11,7 @@ from holdfast.core.errors import ConfigError
 from holdfast.models import Classifier
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    from lightning_fabric import Fabric as Fabric
 else:
     Fabric = object
 
