@@ -54,7 +54,8 @@ def made(sheet: Sheet, one: Case, search: Model, attack: Attack, label: str, bar
     )
     p, threat = torch.cat(parts), attack.threat
     assert isinstance(threat, Penalised)
-    after = threat.apply(one.x, p)
+    # As `perturb` does it: a sum may round to a hair above white.
+    after = search.bounds.clamp(threat.apply(one.x, p))
     size = threat.size(one.x, p)
     fooled = (predict(one.plain, after) != one.y) & (size <= threat.radius * (1 + 1e-5))
     found = Found(p, after, fooled, threat.penalty(one.x, p))

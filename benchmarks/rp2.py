@@ -80,7 +80,7 @@ def main() -> None:
     targets = [int(t) for t in given.targets.split(",")] if given.targets else [t for t in range(43) if t != STOP]
     begin, rates, apart, altered, cost = time.perf_counter(), [], [], [], 0
     for target in targets[:2] if given.quick else targets:
-        judged, forwards = attacked(model, photographs, target, 3 if given.quick else 60)
+        judged, forwards = attacked(model, photographs, target, 3 if given.quick else 100)
         rates.append(judged.success_rate)
         apart.append(judged.dissimilarity)
         altered.append(judged.altered_rate)

@@ -163,7 +163,7 @@ def test_every_attack_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_a_list_can_be_read_and_loses_nothing(
     kind: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "console", Console(markup=False, width=width))
+    monkeypatch.setattr(cli.commands, "console", Console(markup=False, width=width))
     lines = call(monkeypatch, capsys, "list", kind)[1].splitlines()
     margin = max(len(row["name"]) for row in catalogue.listing(kind)) + 2
     assert all(len(line) <= width for line in lines)

@@ -68,6 +68,8 @@ class Fmn(Sourced):
         best = torch.where(answer.wrong, torch.minimum(state.best, answer.size), state.best)
         less, more = state.radius * (1 - gamma), state.radius * (1 + gamma)
         if isinstance(probe.threat, L0):
+            # A fifth more until first fooled: a row that needs many values has them while its steps are long.
+            more = torch.where(best.isfinite(), more, 1.2 * state.radius)
             less, more = torch.minimum(state.radius - 1, less.floor()), torch.maximum(state.radius + 1, more.floor())
         elif isinstance(probe.threat, Dual):
             # A hair farther, so that a row that sits on the boundary still crosses it.
@@ -108,8 +110,8 @@ def fmn(
     Raises ConfigError for no steps, no draws, a rate that is not positive, or γ outside (0, 1).
     Source: Pintor et al. 2021, and the authors' code.
     Differs from the paper: a point inside the sphere is drawn out onto it (in the authors' code only in L2); in L1 the projection is onto
-    the ball and the range at once, in L0 it keeps what still helps inside the range; where the gradient is zero, a random way is taken;
-    rows start at the clean input.
+    the ball and the range at once, in L0 it keeps what still helps inside the range, and ε grows by a fifth until first fooled; where the
+    gradient is zero, a random way is taken; rows start at the clean input.
 
     >>> fmn(8 / 255).keep
     'smallest'

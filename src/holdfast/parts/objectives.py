@@ -93,7 +93,7 @@ class ProbabilityMargin(ClassObjective):
 
 @dataclass(frozen=True)
 class Divergence(ClassObjective):
-    """KL(q(x) ‖ q(x')) = Σ_j q_j(x) (log q_j(x) − log q_j(x')), q = softmax(z): how far the answer is from the clean one, whatever the label.
+    """KL(q(x) ‖ q(x')) = Σ_j q_j(x) (log q_j(x) − log q_j(x')), q = softmax(z): how far the answer has moved, whatever the label.
 
     Source: Zhang et al. 2019 (TRADES), equation 3; Miyato et al. 2015, equation 1.
     """

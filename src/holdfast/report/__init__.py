@@ -5,6 +5,7 @@ from holdfast.report.html import html_report
 from holdfast.report.machine import json_report
 from holdfast.report.spectral import spectra_report
 from holdfast.report.terminal import terminal
+from holdfast.report.training import training_report
 from holdfast.report.verdict import verdict
 
-__all__ = ["Exported", "export", "html_report", "json_report", "spectra_report", "terminal", "verdict"]
+__all__ = ["Exported", "export", "html_report", "json_report", "spectra_report", "terminal", "training_report", "verdict"]

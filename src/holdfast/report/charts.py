@@ -6,7 +6,7 @@ A colour `var(--name)` is looked up in the page's style when the chart is drawn,
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +137,30 @@ def spectrum_chart(found: Spectra, name: str) -> Chart:
     layout = _layout("frequency (cycles per pixel)", "mean of log(1 + |F|)")
     layout["yaxis"] = {"title": layout["yaxis"]["title"], "rangemode": "tozero", "automargin": True}
     return Chart(name, "Radial profile", words, data, layout)
+
+
+def loss_chart(losses: Sequence[float], most: int = 1000) -> Chart:
+    """The loss of every step of a training, or where there are more than `most`, of as many stretches of steps."""
+    each = max(1, -(-len(losses) // most))
+    pieces = [losses[start : start + each] for start in range(0, len(losses), each)]
+    x, y = [float(min((i + 1) * each, len(losses))) for i in range(len(pieces))], [sum(piece) / len(piece) for piece in pieces]
+    layout = _layout("steps taken", "loss") | {"showlegend": False}
+    layout["yaxis"] = {"title": layout["yaxis"]["title"], "rangemode": "tozero", "automargin": True}
+    words = f"Mean over each {each:,} steps." if each > 1 else "What each step lowered, on its own batch."
+    return Chart("loss", "Loss", words, [_line(0, "loss", x, y)], layout)
+
+
+def lessons_chart(history: Sequence[dict[str, float]], best: int) -> Chart:
+    """Accuracy on held-out samples after each epoch, the one that is kept marked."""
+    x = _column(history, "epoch")
+    data = [
+        _line(i, name, x, _column(history, name)) | {"mode": "lines+markers"}
+        for i, name in enumerate(("clean", "robust"))
+        if name in history[0]
+    ]
+    words = f"The dotted line marks epoch {best}, whose weights are kept." + " Robust means under PGD-10." * ("robust" in history[0])
+    layout = _layout("epoch (from 0)", "accuracy") | _mark(float(best))
+    return Chart("lessons", "Accuracy on held-out samples", words, data, layout)
 
 
 def _layout(x: str, y: str) -> dict[str, Any]:

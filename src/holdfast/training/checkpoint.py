@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from holdfast.core.errors import StoreError
-from holdfast.engine.snapshot import Snapshots
+from holdfast.engine.snapshot import Facts, Snapshots
 
 
 @dataclass
@@ -47,8 +47,8 @@ class Checkpoint:
         tensors |= {f"memory.{name}": tensor for name, tensor in self.memory.items()}
         tensors |= {f"moment.{name}": tensor for name, tensor in moments.items()} | {"losses": self.progress.losses}
         one = self.progress
-        facts = {"step": one.step, "best": one.best, "seconds": one.seconds, "history": json.dumps(one.history)}
-        snapshots.write(tensors, {"identity": identity, "numbers": json.dumps(numbers), **facts})
+        facts: Facts = {"step": one.step, "best": one.best, "seconds": one.seconds, "history": json.dumps(one.history)}
+        snapshots.write(tensors, facts | {"identity": identity, "numbers": json.dumps(numbers)})
 
     def read(self, snapshots: Snapshots, identity: str) -> bool:
         """Whether there was something to go on from; it is all put back.
@@ -64,15 +64,16 @@ class Checkpoint:
         self.net.load_state_dict(_under(tensors, "net."))
         if self.average is not None:
             self.average.load_state_dict(_under(tensors, "average."))
-        self.kept |= _under(tensors, "kept.")
-        self.memory |= {name: tensor.to(self.progress.losses.device) for name, tensor in _under(tensors, "memory.").items()}
+        self.kept.update(_under(tensors, "kept."))
+        self.memory.update({name: tensor.to(self.progress.losses.device) for name, tensor in _under(tensors, "memory.").items()})
         _restore(self.optimiser, _under(tensors, "moment."), json.loads(str(facts["numbers"])))
         one = self.progress
         one.step, one.best, one.seconds = int(facts["step"]), int(facts["best"]), float(facts["seconds"])
         one.history, one.losses = json.loads(str(facts["history"])), tensors["losses"].to(one.losses.device)
         # The rate is a function of the step alone.
-        self.schedule.last_epoch = one.step - 1
-        self.schedule.step()
+        self.schedule.last_epoch = one.step
+        for group, base, share in zip(self.optimiser.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True):
+            group["lr"] = base * share(one.step)
         return True
 
 
@@ -101,5 +102,3 @@ def weights_of(net: nn.Module, average: AveragedModel | None) -> dict[str, Tenso
     """A copy, on the host, of the weights and buffers that are validated and kept: the average's, where there is one."""
     source = net if average is None else average.module
     return {name: tensor.detach().cpu().clone() for name, tensor in source.state_dict().items()}
-
-

@@ -11,9 +11,11 @@ from holdfast.core.errors import ConfigError
 from holdfast.models import Classifier
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    from lightning_fabric import Fabric as Fabric
 else:
     Fabric = object
+
+__all__ = ["Fabric", "fabric_of"]
 
 
 def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:

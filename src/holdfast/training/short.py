@@ -65,7 +65,7 @@ def _made(tree: ast.expr, text: str, apart: Mapping[str, object], taken: set[str
             taken.add(own)
         bound = takes.bind(*args, **given)
     except TypeError as error:
-        reason = str(error).replace("missing a required argument: 'threat'", "the threat is missing")
+        reason = str(error).replace("missing a required argument: 'threat'", "the threat is missing, as in --threat linf:8/255")
         raise ConfigError(f"objective {text!r}: {name}: {reason}; it takes {', '.join(takes.parameters)}") from error
     made: Objective = make(*bound.args, **bound.kwargs)
     return made

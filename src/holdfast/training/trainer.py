@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from holdfast import attacks
 from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw, row_key
-from holdfast.core.errors import ConfigError, InputError
+from holdfast.core.errors import ConfigError, InputError, ModelError
 from holdfast.core.types import Threat
 from holdfast.data import Dataset, from_tensors
 from holdfast.engine.noise import kept_generators, seeded_generators
@@ -59,8 +59,7 @@ class Task(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, key: Tensor, step: Tensor) -> Tensor:
         lesson, objective = Lesson(x, y, key, step), self.objective
-        replayed = isinstance(objective, Replayed)
-        loss = objective.again(self.model, lesson, self.memory) if replayed else objective(self.model, lesson)
+        loss = objective.again(self.model, lesson, self.memory) if isinstance(objective, Replayed) else objective(self.model, lesson)
         # The engine may return it in another precision.
         self.value = loss.detach().double()
         return loss
@@ -83,11 +82,15 @@ def train(
     `model`: its net's weights are changed in place, and at the end are those of the best epoch; `data`: a `Dataset`, or (x, y), uint8 or in
     the model's range; `threat`: what the `held` samples (a share of the data, or so many) are attacked with after each epoch, by PGD-10
     from a random start: the epoch with the highest robust accuracy is kept; None validates on clean inputs. `out`: a folder whose
-    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on a CPU. `seed` keys all noise
+    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys all noise
     by (sample, step), so that it is the same in however many processes. `watch` hears the step, how many there are, and the last epoch's
     row; `halt` is asked before each step.
 
-    Raises ConfigError or InputError for what does not fit together, StoreError for a snapshot of another run.
+    Where the loss or the weights stop being finite, it ends with an alarm and the weights of the best epoch before; looked at as an epoch
+    ends and as a snapshot is due, so that no step waits for it.
+
+    Raises ConfigError or InputError for what does not fit together, StoreError for a snapshot of another run, ModelError for numbers that
+    are not finite before any epoch was kept.
     Differs from common loops: norms' and biases' weights do not decay; attacks see the net in eval mode; the last batch of an epoch is left
     out where it is not whole.
 
@@ -128,11 +131,15 @@ class _Run:
         self.each = len(self.x) // self.batch * self.repeats
         self.steps = recipe.epochs * self.each
         net.to(self.device)
+        if self.device.type == "cpu":
+            # Its convolutions are faster in this layout, both ways.
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.around(net)
         self.model.device = self.device
         optimiser, self.schedule = recipe.optimised(net, self.steps)
         self.net, self.inner = net, Task(self.model, recipe.objective)
         self.task, self.optimiser = fabric.setup(self.inner, optimiser)
+        self.model.dtype = next(p.dtype for p in net.parameters() if p.is_floating_point())
         self.order = torch.zeros(0, dtype=torch.int64)
         averaging = get_ema_multi_avg_fn(recipe.average)
         self.average = AveragedModel(net, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
@@ -147,7 +154,7 @@ class _Run:
         self.identity = " ".join(str(part) for part in whole) if folder is not None else ""
 
     def go(self, watch: Callable[[int, int, dict[str, float]], None], halt: Callable[[], bool]) -> Trained:
-        one, complete = self.progress, True
+        one, complete, sound = self.progress, True, True
         self.checkpoint.read(self.snapshots, self.identity)
         begun = time.monotonic() - one.seconds
         self.net.train()
@@ -158,21 +165,48 @@ class _Run:
             one.losses[one.step] = self._step(one.step)
             one.step += 1
             one.seconds = time.monotonic() - begun
-            if one.step % self.each == 0:
+            ends, due = one.step % self.each == 0, self.snapshots.is_due()
+            sound = not (ends or due) or self._sound()
+            # Of several processes, all see an epoch end, and each its own clock.
+            if not sound and (ends or self.fabric.world_size == 1):
+                break
+            if ends:
                 self._epoch()
             watch(one.step, self.steps, one.history[-1] if one.history else {})
-            if self.snapshots.is_due() and self.fabric.is_global_zero:
+            if due and sound and self.fabric.is_global_zero:
                 self.checkpoint.write(self.snapshots, self.identity)
-        if self.fabric.is_global_zero:
-            self.checkpoint.write(self.snapshots, self.identity)
-        if complete and self.kept:
-            self.net.load_state_dict(self.kept)
         self.net.eval()
-        return Trained(self.model, tuple(one.history), one.losses[: one.step].cpu(), one.best, tuple(alarms(one.history)), complete)
+        sound = sound and self._sound()
+        losses = one.losses[: one.step].cpu()
+        lost = [] if sound else [self._lost(losses)]
+        if sound and self.fabric.is_global_zero:
+            self.checkpoint.write(self.snapshots, self.identity)
+        if (complete or lost) and self.kept:
+            self.net.load_state_dict(self.kept)
+        return Trained(self.model, tuple(one.history), losses, one.best, (*alarms(one.history), *lost), complete)
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""
-        return self.recipe.patience is not None and len(self.progress.history) - 1 - self.progress.best >= self.recipe.patience
+        scores = [_score(row) for row in self.progress.history if "clean" in row]
+        return self.recipe.patience is not None and len(scores) > scores.index(max(scores)) + self.recipe.patience if scores else False
+
+    def _sound(self) -> bool:
+        """Whether the last loss and all weights are finite: the one question that waits for the device."""
+        last = self.progress.losses[max(self.progress.step, 1) - 1]
+        return bool(torch.stack([tensor.isfinite().all() for tensor in (last, *self.net.parameters())]).all())
+
+    def _lost(self, losses: Tensor) -> str:
+        """What there is to say of weights that are no numbers any more, where an epoch's are kept.
+
+        Raises ModelError where none are.
+        """
+        bad = (~losses.isfinite()).nonzero()
+        step = int(bad[0]) + 1 if len(bad) else len(losses)
+        said = f"the loss or the weights were no finite numbers at step {step} of {self.steps}"
+        remedy = f"take a lower rate than {self.recipe.rate:g}, clip=1, or a wider precision"
+        if not self.kept:
+            raise ModelError(f"{said}, before any epoch was kept: {remedy}")
+        return f"{said}, and the training ended; the weights of epoch {self.progress.best} are kept: {remedy}"
 
     def _step(self, step: int) -> Tensor:
         lesson = self._lesson(step)
@@ -208,7 +242,7 @@ class _Run:
         losses = one.losses[one.step - self.each : one.step]
         row = {
             "epoch": float(len(one.history)), "step": float(one.step), "loss": float(losses.mean()),
-            "rate": self.schedule.get_last_lr()[0], "seconds": one.seconds,
+            "rate": float(self.schedule.get_last_lr()[0]), "seconds": one.seconds,
         }  # fmt: skip
         net = self.net if self.average is None else self.average.module
         if len(self.valid):
@@ -271,5 +305,3 @@ def _parted(data: Dataset, held: float | int, seed: int, batch: int) -> tuple[Da
         raise InputError(f"held={held}: there are too few samples with a label; give held=0")
     learned, kept = order[count:].sort().values, order[:count].sort().values
     return tuple(replace(data, x=data.x[rows], y=data.y[rows], ids=data.ids[rows]) for rows in (learned, kept))  # type: ignore[return-value]
-
-

@@ -51,7 +51,7 @@ def fgsm(threat: Threat | float, step: float | None = None, smoothing: float = 0
 
     x' = Π( x + η + α d(∇ J(x + η)) ),  η uniform in the ball,  α = `step`, by default 1.25 ε.
 
-    Inputs `[n, ...]` in the model's range; labels smoothed by `smoothing`. Robust accuracy under PGD may collapse to nothing within an epoch
+    Inputs `[n, ...]` in the model's range; labels smoothed by `smoothing`. Robust accuracy under PGD may collapse within an epoch
     (catastrophic overfitting): watch the alarm.
 
     Raises ConfigError for a radius or step that is not positive and finite.

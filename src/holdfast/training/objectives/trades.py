@@ -43,7 +43,7 @@ def trades(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: flo
 
     Raises ConfigError for a radius or step that is not positive and finite.
     Source: Zhang et al. 2019, equation 3 and algorithm 1.
-    Differs from the paper: nothing known; as in its code, the attack sees the net in eval mode, and the gradient flows through both answers.
+    Differs from the paper: nothing known; as in its code, the attack sees the net in eval mode, and both answers carry gradients.
 
     >>> trades(8 / 255).beta
     6.0

@@ -1,71 +1,61 @@
-"""The command line: `holdfast demo | evaluate | attack | merge | report | spectra | list`."""
+"""The commands that measure: each is one function of what was typed."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from holdfast import catalogue
 from holdfast.attacks.short import parse, parse_threat
-from holdfast.core.errors import ConfigError, HoldfastError
+from holdfast.cli.ending import conclude, show
+from holdfast.cli.options import (
+    Bounds,
+    Classes,
+    Data,
+    Device,
+    Json,
+    Limit,
+    Mean,
+    Model,
+    Offset,
+    Replica,
+    Seed,
+    SlotCount,
+    Split,
+    Std,
+    Stochastic,
+    Views,
+    Weights,
+    classifier,
+    console,
+    net_of,
+    numbers,
+)  # fmt: skip
+from holdfast.core.errors import ConfigError
 from holdfast.data import Dataset, load_data
 from holdfast.demo import demo_classifier
 from holdfast.evaluation import CURVE, Budget, Result, evaluate
 from holdfast.evaluation import merge as merge_runs
 from holdfast.evaluation.diagnosis import STEADY, answers_apart
-from holdfast.models import Classifier, load_net, load_views
+from holdfast.models import Classifier, load_views
 from holdfast.progress import Interrupt, Show
-from holdfast.report import Exported, export, html_report, json_report, spectra_report, terminal
+from holdfast.report import export, spectra_report
 from holdfast.reproduce import Bench, reproduce, tell
 from holdfast.training.shared import SHARED, Shared, fit, judge, keep, parse_shared
 from holdfast.version import __version__
 
-app = typer.Typer(
-    name="holdfast", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Measure how robust a neural network really is.",
-)  # fmt: skip
-# What is printed are names, paths and docstrings, whose brackets are no markup.
-console = Console(markup=False)
 
-Model = Annotated[str, typer.Option(help="One of ours by name (holdfast list models), or pkg.mod:callable.")]
-Weights = Annotated[Path | None, typer.Option(help="A .safetensors file, or a .pt read as weights only.")]
-Data = Annotated[str, typer.Option(help="digits | npz:FILE | idx:DIR | folder:DIR | cifar10:DIR | hf:NAME | torchvision:NAME")]
-Split = Annotated[str, typer.Option(help="Which part of the data.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many samples.")]
-Offset = Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")]
-Mean = Annotated[str | None, typer.Option(help="Subtracted before the model: a number, or one per channel, a,b,c.")]
-Std = Annotated[str | None, typer.Option(help="Divided by before the model: a number, or one per channel, a,b,c.")]
-Bounds = Annotated[str, typer.Option(help="Range of the inputs before normalisation: low,high.")]
-Classes = Annotated[int | None, typer.Option(min=2, help="Number of classes; asked of the model when not given.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; where the weights are when not given.")]
-Views = Annotated[
-    str | None, typer.Option(help="What the model sees its inputs through: physical, athalye(0.5), jpeg(75) (holdfast list views).")
-]
-Stochastic = Annotated[bool, typer.Option("--stochastic", help="The model draws random numbers: verify each claim by many asks.")]
-Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
-SlotCount = Annotated[int | None, typer.Option(min=1, help="Rows in flight at once.")]
-Replica = Annotated[
-    bool, typer.Option("--replica/--no-replica", help="Search on a faster copy of the model; claims are put to the model itself.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
-
-
-@app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
         console.print(f"holdfast {__version__}")
         raise typer.Exit
 
 
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
     limit: Limit = None,
@@ -79,10 +69,9 @@ def demo(
             model, load_data("digits", limit=limit), parse_threat("linf:0.15"), radii=[0.15 * share for share in CURVE],
             out=out / "run", seed=seed, watch=show, halt=interrupt,
         )  # fmt: skip
-    _conclude(result, as_json, None, interrupt, report=out / "report.html")
+    conclude(result, as_json, None, interrupt, report=out / "report.html")
 
 
-@app.command(name="evaluate")
 def evaluate_command(
     model: Model,
     data: Data,
@@ -118,18 +107,17 @@ def evaluate_command(
     goal = parse_threat(threat)
     for item in attack or []:
         _on_rows(item)
-    grid = _numbers(radii, "--radii") if radii else [goal.radius * share for share in CURVE] if curve else []
-    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
+    grid = numbers(radii, "--radii") if radii else [goal.radius * share for share in CURVE] if curve else []
+    net = classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
             net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, effort=effort, out=out, seed=seed, slots=slots,
             replica=replica, budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
         )  # fmt: skip
-    _conclude(result, as_json, fail_under, interrupt, report or out / "report.html")
+    conclude(result, as_json, fail_under, interrupt, report or out / "report.html")
 
 
-@app.command()
 def attack(
     spec: Annotated[str, typer.Argument(help="The attack, as in 'pgd(8/255, steps=40)'.")],
     model: Model,
@@ -162,7 +150,7 @@ def attack(
     """Make adversarial examples with one attack, or one perturbation for all; a killed run goes on when called again."""
     given = parse_threat(threat) if threat else None
     one = parse_shared(spec, given) if spec.partition("(")[0].strip() in SHARED else None
-    net = _classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
+    net = classifier(model, weights, mean, std, bounds, classes, device, stochastic, views)
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     if one is not None:
         for option, used in (("--slots", slots is not None), ("--no-replica", not replica), ("--pictures", pictures is not None)):
@@ -178,10 +166,9 @@ def attack(
             net, dataset, made.threat, attacks=[made], out=out, seed=seed, slots=slots, replica=replica, watch=show, halt=interrupt
         )
     made_files = None if interrupt.asked else export(result, dataset, out, 100 if pictures is None else pictures)
-    _conclude(result, as_json, None, interrupt, out / "report.html", made_files)
+    conclude(result, as_json, None, interrupt, out / "report.html", made_files)
 
 
-@app.command()
 def merge(
     out: Annotated[Path, typer.Argument(help="Folder for the joined run.")],
     runs: Annotated[list[Path], typer.Argument(help="Folders that hold shards of one run.")],
@@ -189,20 +176,18 @@ def merge(
 ) -> None:
     """Join the shards of one run, made on several machines, into one folder."""
     merge_runs(out, *runs)
-    _show(Result(out), as_json, out / "report.html")
+    show(Result(out), as_json, out / "report.html")
 
 
-@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; RUN/report.html when not given.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make the report of a run again, from its records alone."""
-    _show(Result(run), as_json, out or run / "report.html")
+    show(Result(run), as_json, out or run / "report.html")
 
 
-@app.command()
 def spectra(
     run: Annotated[Path, typer.Argument(help="The folder of a run that broke images.")],
     model: Annotated[str | None, typer.Option(help="The model of the run, where layers are asked for.")] = None,
@@ -225,7 +210,6 @@ def spectra(
         console.print(f"spectra: {page}", soft_wrap=True, highlight=False)
 
 
-@app.command(name="list")
 def list_command(
     kind: Annotated[str, typer.Argument(help=" | ".join(catalogue.KINDS))] = "attacks",
     as_json: Json = False,
@@ -289,31 +273,6 @@ def _fit(method: Shared, net: Classifier, data: Dataset, out: Path, seed: int, a
         console.print(f"{name.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}", soft_wrap=True, highlight=False)
 
 
-def _classifier(
-    model: str, weights: Path | None, mean: str | None, std: str | None, bounds: str, classes: int | None, device: str | None,
-    stochastic: bool, views: str | None,
-) -> Classifier:  # fmt: skip
-    net = _net(model, weights, device)
-    span = _numbers(bounds, "--bounds")
-    if len(span) != 2:
-        raise ConfigError(f"--bounds {bounds!r}: expected low,high, as in 0,1 or 0,255")
-    low, high = span
-    plain = Classifier(
-        net, classes, (low, high), _numbers(mean, "--mean") if mean else None, _numbers(std, "--std") if std else None, device, stochastic
-    )
-    return plain.viewed(load_views(views)) if views else plain
-
-
-def _net(model: str, weights: Path | None, device: str | None) -> nn.Module:
-    net = load_net(model, weights, catalogue.NETS)
-    try:
-        return net.to(device) if device else net
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"--device {device!r} cannot be used ({str(error).splitlines()[0][:120]}): choose cpu, or leave it out"
-        ) from error
-
-
 def _on_rows(spec: str) -> None:
     """Raise ConfigError where the catalogue knows a method that is no attack on single rows."""
     name = spec.partition("(")[0].strip()
@@ -327,7 +286,7 @@ def _on_rows(spec: str) -> None:
 def _same_model(result: Result, model: str, weights: Path | None, device: str | None, views: str | None) -> Classifier:
     """The model of a run, with the range and normalisation that the run had."""
     kept = result.manifest["model"]
-    net = _net(model, weights, device)
+    net = net_of(model, weights, device)
     found = Classifier(net, kept["classes"], (kept["low"], kept["high"]), kept["mean"], kept["std"], device, kept["stochastic"])
     found = found.viewed(load_views(views)) if views else found
     if found.fingerprint() != kept["fingerprint"]:
@@ -337,63 +296,8 @@ def _same_model(result: Result, model: str, weights: Path | None, device: str | 
     return found
 
 
-def _numbers(text: str, option: str) -> list[float]:
-    """Comma-separated numbers, each of which may be a fraction."""
-    try:
-        return [float(top) / float(bottom or 1) for top, _, bottom in (part.partition("/") for part in text.split(","))]
-    except (ValueError, ZeroDivisionError) as error:
-        raise ConfigError(f"{option} {text!r}: expected numbers separated by commas, as in 0.5,0.5,0.5 or 2/255,4/255") from error
-
-
 def _shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdigit() and count.isdigit()):
         raise ConfigError(f"--shard {text!r}: expected i/k, as in 0/4")
     return int(index), int(count)
-
-
-def _conclude(
-    result: Result, as_json: bool, fail_under: float | None, interrupt: Interrupt, report: Path, exported: Exported | None = None
-) -> None:
-    """Show a result; exit 130 after Ctrl-C, 1 when the gate or a check fails."""
-    _show(result, as_json, report, exported)
-    if interrupt.asked:
-        typer.echo(f"stopped; all that was found is kept in {result.path}: run the same command again to go on", err=True)
-        raise typer.Exit(130)
-    low = result.robust_rate.low
-    if fail_under is not None and low < fail_under:
-        typer.echo(f"robust accuracy's lower bound {low:.4f} is below --fail-under {fail_under}", err=True)
-        raise typer.Exit(1)
-    failed = [check.name for check in result.checks if check.status == "fail"]
-    if failed:
-        typer.echo(f"not to be trusted: {', '.join(failed)}", err=True)
-        raise typer.Exit(1)
-
-
-def _show(result: Result, as_json: bool, report: Path, exported: Exported | None = None) -> None:
-    page = html_report(result, report)
-    json_report(result, report.with_suffix(".json"))
-    if as_json:
-        files = {"files": exported.as_dict()} if exported else {}
-        print(json.dumps(result.summary() | files | {"report": str(page)}, allow_nan=False))
-        return
-    terminal(result, console)
-    if exported:
-        console.print(f"{exported.folder}: {exported.words}", soft_wrap=True, highlight=False)
-    console.print(f"report: {page}", soft_wrap=True, highlight=False)
-
-
-def main() -> None:
-    """The entry point: a mistake is one line on stderr and exit code 2."""
-    try:
-        app()
-    except HoldfastError as error:
-        typer.echo("error: " + " ".join(str(error).split()), err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on", err=True)
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

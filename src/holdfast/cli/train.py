@@ -1,0 +1,201 @@
+"""`holdfast train`: a net made robust by an objective, and what that was worth by the suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from holdfast.attacks.short import parse_threat
+from holdfast.cli.diary import Diary
+from holdfast.cli.ending import leave
+from holdfast.cli.options import (
+    Bounds,
+    Classes,
+    Data,
+    Device,
+    Json,
+    Limit,
+    Mean,
+    Model,
+    Seed,
+    Std,
+    Weights,
+    around,
+    console,
+    net_of,
+)  # fmt: skip
+from holdfast.core.errors import ConfigError, HoldfastError
+from holdfast.core.types import Threat
+from holdfast.data import Dataset, load_data
+from holdfast.engine.noise import kept_generators
+from holdfast.evaluation import Result, evaluate
+from holdfast.evaluation.evaluate import environment
+from holdfast.evaluation.plan import plan
+from holdfast.models import Classifier
+from holdfast.progress import Interrupt, Show
+from holdfast.report import html_report, json_report, verdict
+from holdfast.report.machine import finite
+from holdfast.report.training import summary
+from holdfast.training import Recipe, train
+from holdfast.training.augment import augmentations
+from holdfast.training.fabric import Fabric, fabric_of
+from holdfast.training.short import parse_objective
+
+FEW = 0.01
+"""The share of test samples that may be among those a net was trained on: some data sets hold pictures twice."""
+
+
+def train_command(
+    objective: Annotated[
+        str, typer.Option(help="What is lowered: trades(beta=6), pgd(steps=7), awp(trades()) (holdfast list objectives).")
+    ],
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command again goes on where it stopped.")],
+    threat: Annotated[
+        str | None,
+        typer.Option(help="What an attacker may change, as in linf:8/255: for the objective, the held-out samples and the suite."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which part of the data is learned.")] = "train",
+    limit: Limit = None,
+    epochs: Annotated[int, typer.Option(help="Times that every sample is shown.")] = Recipe.epochs,
+    batch: Annotated[int, typer.Option(help="Samples a step, over all processes together.")] = Recipe.batch,
+    rate: Annotated[float, typer.Option(help="The largest learning rate.")] = Recipe.rate,
+    optimiser: Annotated[str, typer.Option(help="sgd | adamw")] = Recipe.optimiser,
+    schedule: Annotated[str, typer.Option(help="cyclic | cosine | steps | constant")] = Recipe.schedule,
+    momentum: Annotated[float, typer.Option(help="Nesterov's, or AdamW's first beta.")] = Recipe.momentum,
+    decay: Annotated[float, typer.Option(help="Weight decay.")] = Recipe.decay,
+    augment: Annotated[str, typer.Option(help="crop,flip; nothing when not given.")] = "",
+    average: Annotated[float, typer.Option(help="Decay of the weights' average, which is then what is kept: 0.999; 0 for none.")] = 0.0,
+    clip: Annotated[float | None, typer.Option(help="The largest norm of a gradient.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Ends after so many epochs without better robust accuracy.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed; the net's own when not given.")] = None,
+    held: Annotated[float, typer.Option(help="Share of the samples (or their number) held out to choose the epoch.")] = 0.05,
+    weights: Annotated[Path | None, typer.Option(help="Start from these; from ones that follow from --seed when not given.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="The model that distillation learns from, named as --model is.")] = None,
+    teacher_weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    classes: Classes = None,
+    device: Device = None,
+    seed: Seed = 0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also event files for TensorBoard, in OUT/tensorboard.")] = False,
+    measure: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="At the end, measure robust accuracy by the suite.")] = True,
+    test_split: Annotated[str | None, typer.Option(help="Which part of the data that is measured on; test when not given.")] = None,
+    test_limit: Limit = None,
+    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites); standard-1 when not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a net by an objective, keep the epoch that is most robust, and measure it by the suite."""
+    goal = parse_threat(threat) if threat else None
+    with kept_generators(torch.device("cpu")):
+        torch.default_generator.manual_seed(seed)
+        net = net_of(model, weights, device).eval()
+    student = around(net, mean, std, bounds, classes, device)
+    fabric = fabric_of(student, precision)
+    tutor = None
+    if teacher is not None:
+        tutor = around(net_of(teacher, teacher_weights, str(fabric.device)).eval(), mean, std, bounds, classes, None)
+    elif teacher_weights is not None:
+        raise ConfigError(f"--teacher-weights {teacher_weights} need a teacher to hold them: give --teacher MODEL")
+    recipe = Recipe(
+        parse_objective(objective, goal, tutor), epochs, batch, optimiser, rate, momentum, decay, schedule,  # type: ignore[arg-type]
+        augmentations(augment), average, clip, patience, precision,
+    )  # fmt: skip
+    dataset = load_data(data, split=split, limit=limit)
+    student.fit_classes(dataset.x)
+    test, reason = None, "--no-evaluate"
+    if measure:
+        test, reason = _measurable(student, dataset, goal, data, test_split, test_limit, suite)
+    share = int(held) if held >= 1 and held == int(held) else held
+    setting = {field.name: getattr(recipe, field.name) for field in fields(recipe)} | {
+        "objective": repr(recipe.objective), "augment": [repr(one) for one in recipe.augment], "threat": str(goal) if goal else None,
+        "held": share, "seed": seed, "starting_weights": student.fingerprint(), "data": dataset.fingerprint(),
+    }  # fmt: skip
+    call = {"asked_for": objective, "model": model, "samples": f"{data}, {split}: {len(dataset):,}"}
+    diary = Diary.begin(out, setting, {"call": call, "made": environment()}, tensorboard, fabric.is_global_zero)
+    first = fabric.is_global_zero
+    with Interrupt(patient=fabric.world_size > 1) as interrupt, Show(console, quiet=as_json or not first) as show:
+        if measure and reason:
+            show.say(f"robust accuracy will not be measured: {reason}")
+
+        def watch(step: int, steps: int, row: dict[str, float]) -> None:
+            if first:
+                diary.add(step, row)
+                show.learn(epochs, batch, step, steps, row)
+
+        trained = train(student, dataset, recipe, goal, share, out, seed, fabric, watch, _together(fabric, interrupt))
+        if not first:
+            raise typer.Exit(0 if trained.complete else 130)
+        found = diary.close(trained, net)
+        for alarm in trained.alarms:
+            show.say(f"alarm: {alarm}")
+        result = None
+        if trained.complete and test is not None and goal is not None:
+            result = evaluate(trained.model, test, goal, suite=suite, out=out / "evaluation", seed=seed, watch=show, halt=interrupt)
+    if not trained.complete:
+        typer.echo(f"stopped; run the same command again to go on from {out}", err=True)
+        raise typer.Exit(130)
+    _tell(
+        result, found | {"weights": str(out / "weights.safetensors"), "page": str(out / "training.html")}, summary(trained), reason, as_json
+    )
+    if result is not None:
+        leave(result, None, interrupt)
+
+
+def _measurable(
+    model: Classifier, learned: Dataset, goal: Threat | None, data: str, split: str | None, limit: int | None, suite: str | None
+) -> tuple[Dataset | None, str]:
+    """What the trained net will be measured on, or why it cannot be; found out before hours are spent."""
+    if goal is None:
+        return None, "there is no --threat to measure it within, and epochs are compared by clean accuracy"
+    try:
+        plan(goal, suite)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or train with --no-evaluate") from error
+    try:
+        test = load_data(data, split=split or "test", limit=limit)
+        test.validate(model.classes, model.bounds)
+    except HoldfastError as error:
+        if split is not None:
+            raise
+        return None, f"the data have no test split ({error})"
+    seen = {_content(learned, i) for i in range(len(learned))}
+    twice = sum(_content(test, i) in seen for i in range(len(test)))
+    if twice > FEW * len(test):
+        return None, f"{twice:,} of the {len(test):,} test samples are among those it learns: name others with --test-split"
+    return test, ""
+
+
+def _content(data: Dataset, place: int) -> int:
+    return hash(data.x[place].contiguous().numpy().tobytes())
+
+
+def _together(fabric: Fabric, asked: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether to stop: what one process is asked, all do, before the same step."""
+    if fabric.world_size == 1:
+        return asked
+    return lambda: bool(fabric.all_reduce(torch.tensor(float(asked()), device=fabric.device), reduce_op="max"))
+
+
+def _tell(result: Result | None, found: dict[str, Any], words: str, reason: str, as_json: bool) -> None:
+    """One number, where there is one, and where everything lies."""
+    if result is not None:
+        page = html_report(result, result.path / "report.html")
+        json_report(result, result.path / "report.json")
+    if as_json:
+        measured = {"clean_accuracy": None, "robust_accuracy": None, "not_measured": reason}
+        told = measured if result is None else result.summary() | {"report": str(page)}
+        print(json.dumps(told | {"training": finite(found)}, allow_nan=False))
+        return
+    lines = [words, f"weights: {found['weights']}", f"charts: {found['page']}"]
+    lines += [f"robust accuracy was not measured: {reason}"] if result is None else [verdict(result), f"report: {page}"]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
