@@ -1,4 +1,4 @@
-"""The command line: `holdfast demo | evaluate | attack | train | merge | report | spectra | list`."""
+"""The command line: `holdfast demo | evaluate | attack | train | reproduce | merge | report | spectra | list`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ app.command("train")(train_command)
 app.command("merge")(commands.merge)
 app.command("report")(commands.report)
 app.command("spectra")(commands.spectra)
+app.command("reproduce")(commands.reproduce_command)
 app.command("list")(commands.list_command)
 
 

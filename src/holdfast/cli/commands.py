@@ -228,7 +228,6 @@ def list_command(
     console.print(table)
 
 
-@app.command(name="reproduce")
 def reproduce_command(
     name: Annotated[str, typer.Argument(help="Which one: holdfast list reproductions.")],
     fast: Annotated[bool, typer.Option("--fast", help="In minutes, on less data.")] = False,
