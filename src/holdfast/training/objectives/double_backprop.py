@@ -24,7 +24,7 @@ class DoubleBackprop(Objective):
 
 
 @objective("Drucker & LeCun 1992; Ross & Doshi-Velez 2018, arXiv:1711.09404")
-def double_backprop(weight: float) -> DoubleBackprop:
+def double_backprop(weight: float = 1.0) -> DoubleBackprop:
     """Double backpropagation (input gradient regularisation): the loss, and the squared length of its gradient in the input.
 
     min_θ E[ ℓ(x) + λ ‖∇_x ℓ(x)‖₂² ],  ℓ the cross-entropy, λ = `weight`.
