@@ -15,7 +15,8 @@ from holdfast.core.errors import ConfigError, InputError, ModelError
 from holdfast.training import Objective, Recipe, Trained, objectives, train
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import taught
-from holdfast.training.trainer import _parted, alarms, validated
+from holdfast.training.trainer import _parted
+from holdfast.training.validation import alarms, validated
 
 PLAIN = Recipe(objectives.standard(), 2, 8, rate=0.05, schedule="constant")
 
@@ -93,7 +94,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run() -> None:
     assert trained.best == last
     assert trained.complete
     assert len(robust) == min(12, robust.index(max(robust)) + 3)
-    _, held = _parted(_dataset(), 10, 0, 8)
+    _, held = _parted(_dataset(), 10, 0)
     again = validated(trained.model, held, Linf(0.05))
     assert (again["robust"], again["clean"]) == robust[last]
 

@@ -134,7 +134,7 @@ def parse_threat(text: str) -> Threat:
     name, colon, radius = text.partition(":")
     if name.lower() not in THREATS or not colon:
         raise ConfigError(f"threat {text!r}: expected NAME:RADIUS with one of {', '.join(THREATS)}, as in linf:8/255")
-    value = _value(_tree(radius, text), text)
+    value = literal(grammar(radius, text), text)
     if not isinstance(value, int | float) or not value > 0:
         raise ConfigError(f"threat {text!r}: the radius must be a positive number, as in linf:8/255")
     return THREATS[name.lower()](float(value))
@@ -177,19 +177,19 @@ def arguments(text: str, make: Callable[[str], Callable[..., object]]) -> tuple[
 
     Raises ConfigError for what is no call, or a parameter that the function does not have.
     """
-    tree = _tree(text, text)
+    tree = grammar(text, text)
     call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
     if not isinstance(call.func, ast.Name):
         raise ConfigError(f"attack {text!r}: expected NAME or NAME(parameters), as in pgd(8/255, steps=40)")
     names = list(inspect.signature(make(call.func.id)).parameters)
-    args = [_value(node, text) for node in call.args]
+    args = [literal(node, text) for node in call.args]
     given: dict[str, object] = {}
     for word in call.keywords:
         if word.arg is None or word.arg not in names:
             near = difflib.get_close_matches(word.arg or "", names, 1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise ConfigError(f"{call.func.id} has no parameter {word.arg!r}: {hint}it takes {', '.join(names)}")
-        given[word.arg] = _value(word.value, text)
+        given[word.arg] = literal(word.value, text)
     return call.func.id, args, given
 
 
@@ -202,39 +202,39 @@ def find(name: str) -> Entry:
     return ENTRIES[name]
 
 
-def _tree(text: str, whole: str) -> ast.expr:
+def grammar(text: str, whole: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f"{whole!r} cannot be read: expected a form like pgd(8/255, steps=40) or linf:8/255") from error
 
 
-def _value(node: ast.expr, text: str) -> object:
+def literal(node: ast.expr, text: str) -> object:
     """Numbers, fractions, strings, booleans, None, tuples and threats; nothing else is understood."""
     match node:
         case ast.Constant(value=value) if value is None or isinstance(value, int | float | str):
             return value
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _value(operand, text)
+            inner = literal(operand, text)
             if isinstance(inner, int | float):
                 return -inner
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            top, bottom = _value(left, text), _value(right, text)
+            top, bottom = literal(left, text), literal(right, text)
             if isinstance(top, int | float) and isinstance(bottom, int | float) and bottom:
                 return top / bottom
         case ast.Tuple(elts=items) | ast.List(elts=items):
-            return tuple(_value(item, text) for item in items)
+            return tuple(literal(item, text) for item in items)
         case ast.Name(id="inf"):
             return math.inf
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            before, last = _value(left, text), _value(right, text)
+            before, last = literal(left, text), literal(right, text)
             if isinstance(before, Threat) and isinstance(last, Threat):
                 return Composed((*(before.parts if isinstance(before, Composed) else (before,)), last))
         case ast.Call(func=ast.Name(id=name), args=[radius], keywords=words) if name.lower() in THREATS:
-            size = _value(radius, text)
+            size = literal(radius, text)
             if isinstance(size, int | float):
                 try:
-                    return THREATS[name.lower()](float(size), **{word.arg or "": _value(word.value, text) for word in words})
+                    return THREATS[name.lower()](float(size), **{word.arg or "": literal(word.value, text) for word in words})
                 except TypeError as error:
                     raise ConfigError(f"{ast.unparse(node)!r} in {text!r}: {error}") from error
     raise ConfigError(f"{ast.unparse(node)!r} in {text!r} is not a number, a fraction, a string, a tuple or a threat like L2(0.5)")

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from holdfast.core.errors import ConfigError
-from holdfast.core.types import Batch, Out, PerRow
+from holdfast.core.types import Batch, Logits, Out, PerRow
 from holdfast.parts.goals import at, best_other
 
 
@@ -99,8 +99,13 @@ class Divergence(ClassObjective):
     """
 
     def __call__(self, out: Out, batch: Batch) -> PerRow:
-        before, after = batch.clean.logits.log_softmax(dim=1), out.logits.log_softmax(dim=1)
-        return (before.exp() * (before - after)).sum(dim=1)
+        return divergence(batch.clean.logits, out.logits)
+
+
+def divergence(clean: Logits, other: Logits) -> PerRow:
+    """KL(softmax(clean) ‖ softmax(other)) of each row."""
+    before, after = clean.log_softmax(dim=1), other.log_softmax(dim=1)
+    return (before.exp() * (before - after)).sum(dim=1)
 
 
 @dataclass(frozen=True)

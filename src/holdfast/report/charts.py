@@ -56,18 +56,20 @@ def _radius(result: Result, curve: dict[str, Any]) -> Chart:
     data = [
         band | {"y": _column(points, "low")},
         band | {"y": _column(points, "high"), "fill": "tonexty", "fillcolor": "var(--band)", "name": "95 % interval", "showlegend": True},
-        _line(0, curve["attack"], x, _column(points, "accuracy")) | {"mode": "lines+markers"},
+        line_of(0, curve["attack"], x, _column(points, "accuracy")) | {"mode": "lines+markers"},
         {
             "x": [threat["radius"]], "y": [rate.value], "name": "all attacks of the plan", "mode": "markers",
-            "marker": {"color": _colour(1), "size": 11, "symbol": "diamond"},
-            "error_y": {"array": [rate.high - rate.value], "arrayminus": [rate.value - rate.low], "symmetric": False, "color": _colour(1)},
+            "marker": {"color": colour_of(1), "size": 11, "symbol": "diamond"},
+            "error_y": {
+                "array": [rate.high - rate.value], "arrayminus": [rate.value - rate.low], "symmetric": False, "color": colour_of(1),
+            },
         },
     ]  # fmt: skip
     words = (
         f"Share of samples that {curve['attack']} did not break within each radius, with the 95 % Wilson band; "
         f"the dotted line marks the plan's radius, {threat_words(result.manifest)}."
     )
-    layout = _layout(f"radius ({threat['norm']}, input units)", "accuracy") | _mark(threat["radius"])
+    layout = layout_of(f"radius ({threat['norm']}, input units)", "accuracy") | _mark(threat["radius"])
     return Chart("radius", "Accuracy against radius", words, data, layout)
 
 
@@ -77,20 +79,20 @@ def _iterations(found: dict[str, Points]) -> Chart:
         "Accuracy after each step of each attack; samples that it was not made on stay as earlier attacks left them. "
         "A line that still falls at its end asks for more steps."
     )
-    return Chart("iterations", "Accuracy against iterations", words, data, _layout("steps taken", "accuracy"))
+    return Chart("iterations", "Accuracy against iterations", words, data, layout_of("steps taken", "accuracy"))
 
 
 def _queries(points: Points) -> Chart:
     data = [_stairs(0, "whole plan", _column(points, "forwards"), _column(points, "accuracy"))]
     words = "Accuracy left when every sample may cost so many forward passes, over the attacks in the plan's order."
-    layout = _layout("forward passes per sample", "accuracy") | {"showlegend": False}
+    layout = layout_of("forward passes per sample", "accuracy") | {"showlegend": False}
     return Chart("queries", "Accuracy against queries", words, data, layout)
 
 
 def _sizes(found: dict[str, Points], norm: str, radius: float | None) -> Chart:
     data = [_stairs(i, label, _column(points, "size"), _column(points, "share")) for i, (label, points) in enumerate(found.items())]
     words = "Share of an attack's samples with an adversarial example no larger than the size; the dotted line marks the plan's radius."
-    layout = _layout(f"size of the change ({norm}, input units)", "share of samples broken") | _mark(radius)
+    layout = layout_of(f"size of the change ({norm}, input units)", "share of samples broken") | _mark(radius)
     return Chart("sizes", "Sizes of the changes found", words, data, layout)
 
 
@@ -117,7 +119,7 @@ def _confusion(found: dict[str, Any]) -> Chart:
         "zeroline": False,
         "range": [-0.5, len(names) - 0.5],
     }
-    layout = _layout("answer to the adversarial example", "label") | {"height": max(380, min(640, 150 + 22 * len(names)))}
+    layout = layout_of("answer to the adversarial example", "label") | {"height": max(380, min(640, 150 + 22 * len(names)))}
     layout["xaxis"] = {"title": layout["xaxis"]["title"], "automargin": True} | ticks
     layout["yaxis"] = {"title": layout["yaxis"]["title"], "automargin": True} | ticks | {"range": [len(names) - 0.5, -0.5]}
     pairs = [(cell, i, j) for i, row in enumerate(counts) for j, cell in enumerate(row) if cell]
@@ -132,9 +134,9 @@ def spectrum_chart(found: Spectra, name: str) -> Chart:
     """The radial profile of spectra: clean, adversarial, change."""
     x = found.frequency.tolist()
     shown = {"clean": found.clean, "adversarial": found.adversarial, "change": found.change}
-    data = [_line(i, kind, x, found.profile(values).mean(dim=0).tolist()) for i, (kind, values) in enumerate(shown.items())]
+    data = [line_of(i, kind, x, found.profile(values).mean(dim=0).tolist()) for i, (kind, values) in enumerate(shown.items())]
     words = "Mean over the ring of each frequency; 0.5 is the highest along an axis, what follows lies in the corners."
-    layout = _layout("frequency (cycles per pixel)", "mean of log(1 + |F|)")
+    layout = layout_of("frequency (cycles per pixel)", "mean of log(1 + |F|)")
     layout["yaxis"] = {"title": layout["yaxis"]["title"], "rangemode": "tozero", "automargin": True}
     return Chart(name, "Radial profile", words, data, layout)
 
@@ -144,26 +146,26 @@ def loss_chart(losses: Sequence[float], most: int = 1000) -> Chart:
     each = max(1, -(-len(losses) // most))
     pieces = [losses[start : start + each] for start in range(0, len(losses), each)]
     x, y = [float(min((i + 1) * each, len(losses))) for i in range(len(pieces))], [sum(piece) / len(piece) for piece in pieces]
-    layout = _layout("steps taken", "loss") | {"showlegend": False}
+    layout = layout_of("steps taken", "loss") | {"showlegend": False}
     layout["yaxis"] = {"title": layout["yaxis"]["title"], "rangemode": "tozero", "automargin": True}
     words = f"Mean over each {each:,} steps." if each > 1 else "What each step lowered, on its own batch."
-    return Chart("loss", "Loss", words, [_line(0, "loss", x, y)], layout)
+    return Chart("loss", "Loss", words, [line_of(0, "loss", x, y)], layout)
 
 
 def lessons_chart(history: Sequence[dict[str, float]], best: int) -> Chart:
     """Accuracy on held-out samples after each epoch, the one that is kept marked."""
     x = _column(history, "epoch")
     data = [
-        _line(i, name, x, _column(history, name)) | {"mode": "lines+markers"}
+        line_of(i, name, x, _column(history, name)) | {"mode": "lines+markers"}
         for i, name in enumerate(("clean", "robust"))
         if name in history[0]
     ]
     words = f"The dotted line marks epoch {best}, whose weights are kept." + " Robust means under PGD-10." * ("robust" in history[0])
-    layout = _layout("epoch (from 0)", "accuracy") | _mark(float(best))
+    layout = layout_of("epoch (from 0)", "accuracy") | _mark(float(best))
     return Chart("lessons", "Accuracy on held-out samples", words, data, layout)
 
 
-def _layout(x: str, y: str) -> dict[str, Any]:
+def layout_of(x: str, y: str) -> dict[str, Any]:
     return {
         "height": 370,
         "margin": {"l": 60, "r": 16, "t": 32, "b": 50},
@@ -183,18 +185,18 @@ def _mark(radius: float | None) -> dict[str, Any]:
     return {"shapes": [{"type": "line", "x0": radius, "x1": radius, "y0": 0, "y1": 1, "yref": "paper", "line": line}]}
 
 
-def _line(place: int, name: str, x: list[float], y: list[float]) -> dict[str, Any]:
-    line = {"color": _colour(place), "dash": DASHES[place // SERIES % len(DASHES)], "width": 2}
+def line_of(place: int, name: str, x: list[float], y: list[float]) -> dict[str, Any]:
+    line = {"color": colour_of(place), "dash": DASHES[place // SERIES % len(DASHES)], "width": 2}
     return {"x": x, "y": y, "name": _label(name), "mode": "lines", "line": line}
 
 
 def _stairs(place: int, name: str, x: list[float], y: list[float]) -> dict[str, Any]:
     """A curve that changes at its points only."""
-    line = _line(place, name, x, y)
+    line = line_of(place, name, x, y)
     return line | {"line": line["line"] | {"shape": "hv"}}
 
 
-def _colour(place: int) -> str:
+def colour_of(place: int) -> str:
     return f"var(--series-{place % SERIES})"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.report.charts import Chart, _colour, _layout, _line
+from holdfast.report.charts import Chart, colour_of, layout_of, line_of
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ def lines_chart(name: str, title: str, words: str, x: Axis, y: Axis, lines: Mapp
     """One line per name, in the order given; intervals as bars at its points."""
     data = []
     for place, (label, points) in enumerate(lines.items()):
-        line = _line(place, label, [point.x for point in points], [point.y for point in points]) | {"mode": "lines+markers"}
+        line = line_of(place, label, [point.x for point in points], [point.y for point in points]) | {"mode": "lines+markers"}
         if points and points[0].low is not None:
             line["error_y"] = {
                 "array": [(point.high or 0.0) - point.y for point in points],
                 "arrayminus": [point.y - (point.low or 0.0) for point in points],
-                "symmetric": False, "color": _colour(place), "thickness": 1,
+                "symmetric": False, "color": colour_of(place), "thickness": 1,
             }  # fmt: skip
         data.append(line)
-    layout: dict[str, Any] = _layout(x.title, y.title)
+    layout: dict[str, Any] = layout_of(x.title, y.title)
     if x.log:
         layout["xaxis"] = {"title": {"text": x.title}, "type": "log", "automargin": True}
     if y.log:
@@ -56,6 +56,6 @@ def bars_chart(name: str, title: str, words: str, x: Axis, y: Axis, places: Sequ
         }
         for place, (label, shares) in enumerate(parts.items())
     ]  # fmt: skip
-    layout = _layout(x.title, y.title) | {"barmode": "stack"}
+    layout = layout_of(x.title, y.title) | {"barmode": "stack"}
     layout["xaxis"] = {"title": {"text": x.title}, "type": "category", "automargin": True}
     return Chart(name, title, words, data, layout)

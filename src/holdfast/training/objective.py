@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,6 @@ class Entry:
 
     make: Callable[..., Objective]
     paper: str
-    call: str = field(default="")
 
 
 OBJECTIVES: dict[str, Entry] = {}

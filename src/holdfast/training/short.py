@@ -7,7 +7,7 @@ import difflib
 import inspect
 from collections.abc import Mapping
 
-from holdfast.attacks.short import _tree, _value
+from holdfast.attacks.short import grammar, literal
 from holdfast.core.errors import ConfigError
 from holdfast.core.expect import typed
 from holdfast.core.types import Threat
@@ -29,7 +29,7 @@ def parse_objective(text: str, threat: Threat | None = None, teacher: Classifier
     """
     apart = {name: value for name, value in (("threat", threat), ("teacher", teacher)) if value is not None}
     taken: set[str] = set()
-    made = _made(_tree(text, text), text, apart, taken)
+    made = _made(grammar(text, text), text, apart, taken)
     if teacher is not None and "teacher" not in taken:
         raise ConfigError(f"objective {text!r} takes no teacher, so the one given would teach nothing: leave it out, or take distillation")
     return made
@@ -47,7 +47,7 @@ def _made(tree: ast.expr, text: str, apart: Mapping[str, object], taken: set[str
     takes = inspect.signature(make)
 
     def read(own: str, node: ast.expr) -> object:
-        return _made(node, text, apart, taken) if own == "objective" else _value(node, text)
+        return _made(node, text, apart, taken) if own == "objective" else literal(node, text)
 
     places = [*takes.parameters, *[""] * len(call.args)]
     args = [read(own, node) for own, node in zip(places, call.args, strict=False)]

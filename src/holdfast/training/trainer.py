@@ -12,25 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from holdfast import attacks
-from holdfast.core.attack import Attack
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import ConfigError, InputError, ModelError
 from holdfast.core.types import Threat
 from holdfast.data import Dataset, from_tensors
 from holdfast.engine.noise import kept_generators, seeded_generators
-from holdfast.engine.perturb import perturb
 from holdfast.engine.snapshot import Snapshots
 from holdfast.models import Classifier
 from holdfast.training.augment import augmented
 from holdfast.training.checkpoint import Checkpoint, Progress, weights_of
 from holdfast.training.fabric import Fabric, fabric_of
-from holdfast.training.lesson import Lesson, calm
+from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective
 from holdfast.training.recipe import Recipe
 from holdfast.training.replayed import Memory, Replayed
-
-PIECE = 256
+from holdfast.training.validation import alarms, score, validated
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ class _Run:
         model.fit_classes(data.x)
         replace(data, y=data.y.clamp_min(0)).validate(model.classes, model.bounds)
         self.device = fabric.device
-        self.data, self.valid = _parted(data, held, seed, recipe.batch * fabric.world_size)
+        self.data, self.valid = _parted(data, held, seed)
         self.x, self.y, self.ids = (t.to(self.device) for t in (self.data.x, self.data.y, self.data.ids))
         batch = min(recipe.batch, len(self.x))
         self.batch = batch - batch % fabric.world_size
@@ -187,7 +183,7 @@ class _Run:
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""
-        scores = [_score(row) for row in self.progress.history if "clean" in row]
+        scores = [score(row) for row in self.progress.history if "clean" in row]
         return self.recipe.patience is not None and len(scores) > scores.index(max(scores)) + self.recipe.patience if scores else False
 
     def _sound(self) -> bool:
@@ -248,53 +244,12 @@ class _Run:
         if len(self.valid):
             row |= validated(self.model.around(net), self.valid, self.threat, self.seed)
         one.history.append(row)
-        if one.best < 0 or _score(row) >= _score(one.history[one.best]):
+        if one.best < 0 or score(row) >= score(one.history[one.best]):
             one.best = len(one.history) - 1
             self.kept.update(weights_of(self.net, self.average))
 
 
-def _score(row: dict[str, float]) -> tuple[float, float]:
-    """What epochs are compared by: robust accuracy, then clean; of those without either the last is the best."""
-    clean = row.get("clean", 0.0)
-    return row.get("robust", clean), clean
-
-
-def validated(model: Classifier, data: Dataset, threat: Threat | None, seed: int = 0) -> dict[str, float]:
-    """Accuracy on samples as they are (`clean`) and, with a threat, where PGD-10 leads (`robust`), the net in eval mode."""
-    attack: Attack | None = None if threat is None else attacks.pgd(threat, steps=10, early=False)
-    right = {"clean": 0, "robust": 0}
-    with calm(cast(nn.Module, model.net)), torch.no_grad():
-        for rows in torch.arange(len(data)).split(PIECE):
-            x = model.bounds.intake(data.x[rows], model.dtype, model.device)
-            y, ids = data.y[rows].to(model.device), data.ids[rows].to(model.device)
-            before = model(x).logits.argmax(dim=1) == y
-            right["clean"] += int(before.sum())
-            if attack is not None:
-                after = model(perturb(attack, model, x, y, seed, ids=ids)).logits.argmax(dim=1) == y
-                right["robust"] += int((before & after).sum())
-    return {name: count / len(data) for name, count in right.items() if name == "clean" or attack is not None}
-
-
-def alarms(history: list[dict[str, float]]) -> list[str]:
-    """What the history of robust accuracy gives cause to say: catastrophic overfitting, and robust overfitting."""
-    found, best = [], 0.0
-    for row in history:
-        if "robust" not in row:
-            continue
-        if row["robust"] < 0.5 * best and best > 0.1:
-            found.append(
-                f"catastrophic overfitting in epoch {row['epoch']:.0f}: robust accuracy fell from {best:.1%} to {row['robust']:.1%}; "
-                f"the weights from before are kept: take more noise, a smaller step, or more steps in the attack"
-            )
-            break
-        best = max(best, row["robust"])
-    if history and "robust" in history[-1] and not found and history[-1]["robust"] < best - 0.05:
-        last = history[-1]["robust"]
-        found.append(f"robust overfitting: robust accuracy was {best:.1%} at its best and {last:.1%} at the end; the best weights are kept")
-    return found
-
-
-def _parted(data: Dataset, held: float | int, seed: int, batch: int) -> tuple[Dataset, Dataset]:
+def _parted(data: Dataset, held: float | int, seed: int) -> tuple[Dataset, Dataset]:
     """The samples to learn from, and those held out: drawn by the seed, all labelled."""
     count = round(held * len(data)) if isinstance(held, float) else held
     if not 0 <= count < len(data):

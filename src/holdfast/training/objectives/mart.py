@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
-from holdfast.parts.objectives import CrossEntropy
+from holdfast.parts.objectives import CrossEntropy, divergence
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Searched, objective
-from holdfast.training.objectives.trades import divergence, near
+from holdfast.training.objectives.trades import near
 
 
 @dataclass(frozen=True)

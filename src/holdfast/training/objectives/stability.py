@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
 from holdfast.models import Classifier, load_views
+from holdfast.parts.objectives import divergence
 from holdfast.parts.views import View
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective, entropy, objective
 from holdfast.training.objectives.noise import noisy
-from holdfast.training.objectives.trades import divergence
 from holdfast.training.taps import tapped
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

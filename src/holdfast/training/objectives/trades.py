@@ -11,7 +11,7 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.parts.goals import goal
-from holdfast.parts.objectives import ClassObjective, Divergence
+from holdfast.parts.objectives import ClassObjective, Divergence, divergence
 from holdfast.parts.rules import Ascend
 from holdfast.parts.schedules import Constant
 from holdfast.parts.starts import Jitter
@@ -56,9 +56,3 @@ def near(threat: Threat | float, steps: int, step: float | None, name: str, clim
     ball = bounded(threat, name)
     share = (step or 2.5 * ball.radius / steps) / ball.radius
     return Attack(goal(False), ball, Ascend(climbs or Divergence(), Constant(share), Jitter()), Stop(steps, early=False))
-
-
-def divergence(clean: Tensor, other: Tensor) -> Tensor:
-    """KL(softmax(clean) ‖ softmax(other)) of each row, from logits `[n, classes]`: `[n]`."""
-    before, after = clean.log_softmax(dim=1), other.log_softmax(dim=1)
-    return (before.exp() * (before - after)).sum(dim=1)

@@ -11,10 +11,10 @@ from torch import Tensor
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import per_row
 from holdfast.models import Classifier
+from holdfast.parts.objectives import divergence
 from holdfast.parts.threats import L2
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective, entropy, objective
-from holdfast.training.objectives.trades import divergence
 
 
 @dataclass(frozen=True)
