@@ -13,6 +13,7 @@ from holdfast.training.objectives.llr import llr
 from holdfast.training.objectives.mart import mart
 from holdfast.training.objectives.noise import noise
 from holdfast.training.objectives.penalties import blurnet_filters, blurnet_variation
+from holdfast.training.objectives.ramp import ramp
 from holdfast.training.objectives.stability import stability, stability_ranking
 from holdfast.training.objectives.standard import standard
 from holdfast.training.objectives.trades import trades
@@ -35,6 +36,7 @@ __all__ = [
     "nfgsm",
     "noise",
     "pgd",
+    "ramp",
     "stability",
     "stability_ranking",
     "standard",
