@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from common import Sheet, arguments, signs
 from nets import signs_net
-from torch import Tensor, nn
+from torch import nn
 
 from holdfast import Classifier, Linf, evaluate
 from holdfast.data import Dataset, from_tensors
@@ -109,7 +109,7 @@ class Score:
 def trained(method: Method, name: str, data: Dataset, seed: int, out: Path, threat: Linf) -> Classifier:
     """The net of one seed, its teacher before it."""
     teacher = None
-    for place in ("teacher", "net") if method.taught else ("net",):
+    for part in ("teacher", "net") if method.taught else ("net",):
         torch.manual_seed(seed)
         random = name in RANDOM
         model = Classifier(method.net().eval(), 43, stochastic=random)
@@ -117,7 +117,7 @@ def trained(method: Method, name: str, data: Dataset, seed: int, out: Path, thre
         # Free training shows each batch several times: as many steps in all.
         epochs = EPOCHS // objective.repeats if isinstance(objective, Replayed) else EPOCHS
         recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=0.01)
-        teacher = train(model, data, recipe, held=0, out=out / place, seed=seed).model
+        teacher = train(model, data, recipe, held=0, out=out / part, seed=seed).model
     assert teacher is not None
     return teacher.around(method.wrap(teacher.net).eval())
 

@@ -36,7 +36,9 @@ def test_it_reads(text: str, expected: Objective) -> None:
 def test_every_objective_can_be_written_by_its_name() -> None:
     assert set(objectives.__all__) == set(OBJECTIVES)
     for name, entry in OBJECTIVES.items():
-        text = {"awp": "awp(pgd)", "ramp": "ramp(pgd)", "vat": "vat(2)"}.get(name, f"{name}(standard, 'x')" if name.startswith("blurnet") else name)
+        text = {"awp": "awp(pgd)", "ramp": "ramp(pgd)", "vat": "vat(2)"}.get(
+            name, f"{name}(standard, 'x')" if name.startswith("blurnet") else name
+        )
         assert type(parse_objective(text, BALL)).__module__.startswith("holdfast.training.objectives")
         for part in ("Source:", "Differs from", "[n, ...]", ">>> "):
             assert name == "standard" or part in (entry.make.__doc__ or ""), f"{name} lacks {part!r}"

@@ -76,6 +76,7 @@ def train_command(
     clip: Annotated[float | None, typer.Option(help="The largest norm of a gradient.")] = None,
     patience: Annotated[int | None, typer.Option(help="Ends after so many epochs without better robust accuracy.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed; the net's own when not given.")] = None,
+    search: Annotated[str, typer.Option(help="What attacks ask: own | folded | bfloat16 | float16 (faster copies).")] = Recipe.search,
     held: Annotated[float, typer.Option(help="Share of the samples (or their number) held out to choose the epoch.")] = 0.05,
     weights: Annotated[Path | None, typer.Option(help="Start from these; from ones that follow from --seed when not given.")] = None,
     teacher: Annotated[str | None, typer.Option(help="The model that distillation learns from, named as --model is.")] = None,
@@ -107,7 +108,7 @@ def train_command(
         raise ConfigError(f"--teacher-weights {teacher_weights} need a teacher to hold them: give --teacher MODEL")
     recipe = Recipe(
         parse_objective(objective, goal, tutor), epochs, batch, optimiser, rate, momentum, decay, schedule,  # type: ignore[arg-type]
-        augmentations(augment), average, clip, patience, precision,
+        augmentations(augment), average, clip, patience, precision, search,  # type: ignore[arg-type]
     )  # fmt: skip
     dataset = load_data(data, split=split, limit=limit)
     student.fit_classes(dataset.x)

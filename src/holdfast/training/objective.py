@@ -18,6 +18,7 @@ from holdfast.core.types import Out
 from holdfast.engine.perturb import perturb
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson, calm
+from holdfast.training.search import Search, searched
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Objective(ABC):
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         """The scalar to be lowered, `found` held fixed."""
 
-    def __call__(self, model: Classifier, lesson: Lesson) -> Tensor:
+    def __call__(self, model: Classifier, lesson: Lesson, search: Search = "own") -> Tensor:
         assert isinstance(model.net, nn.Module)
         with calm(model.net):
-            found = self.look(model, lesson).detach()
+            found = self.look(searched(model, search), lesson).detach()
         return self.loss(model, lesson, found)
 
 

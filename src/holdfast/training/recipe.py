@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from holdfast.core.errors import ConfigError
 from holdfast.training.augment import Augmentation
 from holdfast.training.objective import Objective
+from holdfast.training.search import Search
 
 Schedule = Literal["cyclic", "cosine", "steps", "constant"]
 
@@ -26,7 +27,8 @@ class Recipe:
     the first 40 % of a `cyclic` schedule and falls to 0, falls along half a `cosine`, by tenths at 1/2 and 3/4 (`steps`), or stays;
     `average`: the decay of the weights' exponential average (0: none), which is then what is validated and kept; `clip`: the largest norm
     of a gradient; `patience`: epochs without better robust accuracy before it ends (None: never); `precision`: Fabric's, as
-    `bf16-mixed`; the net's own when None.
+    `bf16-mixed`; the net's own when None; `search`: what the attacks ask, the net itself (`own`) or a copy made at each step, with batch
+    norms `folded`, in `bfloat16` or `float16`: faster where a step has many asks, and the processor has units for it.
 
     Raises ConfigError for values that make no sense.
     """
@@ -44,6 +46,7 @@ class Recipe:
     clip: float | None = None
     patience: int | None = None
     precision: str | None = None
+    search: Search = "own"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -56,6 +59,8 @@ class Recipe:
             )
         if self.optimiser not in ("sgd", "adamw") or self.schedule not in SHAPES:
             raise ConfigError(f"optimiser={self.optimiser!r}, schedule={self.schedule!r}: choose sgd or adamw, and of {', '.join(SHAPES)}")
+        if self.search not in get_args(Search):
+            raise ConfigError(f"search={self.search!r}: choose of {', '.join(get_args(Search))}")
         if (self.clip is not None and not self.clip > 0) or (self.patience is not None and self.patience < 1):
             raise ConfigError(f"clip={self.clip}, patience={self.patience}: expected a positive norm, and at least one epoch")
 

@@ -26,6 +26,7 @@ from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective
 from holdfast.training.recipe import Recipe
 from holdfast.training.replayed import Memory, Replayed
+from holdfast.training.search import Search
 from holdfast.training.validation import alarms, score, validated
 
 
@@ -48,14 +49,17 @@ class Trained:
 class Task(nn.Module):
     """The objective as a module of the net's weights: what the engine wraps, so that each step is one forward, however many inside."""
 
-    def __init__(self, model: Classifier, objective: Objective) -> None:
+    def __init__(self, model: Classifier, objective: Objective, search: Search) -> None:
         super().__init__()
-        self.net, self.model, self.objective = cast(nn.Module, model.net), model, objective
+        self.net, self.model, self.objective, self.search = cast(nn.Module, model.net), model, objective, search
         self.value, self.memory = torch.zeros(()), Memory()
 
     def forward(self, x: Tensor, y: Tensor, key: Tensor, step: Tensor) -> Tensor:
         lesson, objective = Lesson(x, y, key, step), self.objective
-        loss = objective.again(self.model, lesson, self.memory) if isinstance(objective, Replayed) else objective(self.model, lesson)
+        if isinstance(objective, Replayed):
+            loss = objective.again(self.model, lesson, self.memory)
+        else:
+            loss = objective(self.model, lesson, self.search)
         # The engine may return it in another precision.
         self.value = loss.detach().double()
         return loss
@@ -133,7 +137,7 @@ class _Run:
         self.model = model.around(net)
         self.model.device = self.device
         optimiser, self.schedule = recipe.optimised(net, self.steps)
-        self.net, self.inner = net, Task(self.model, recipe.objective)
+        self.net, self.inner = net, Task(self.model, recipe.objective, recipe.search)
         self.task, self.optimiser = fabric.setup(self.inner, optimiser)
         self.model.dtype = next(p.dtype for p in net.parameters() if p.is_floating_point())
         self.order = torch.zeros(0, dtype=torch.int64)
