@@ -147,7 +147,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     few = 430 if options.quick else None
     seeds, images = (1, 20) if options.quick else (options.seeds, options.images)
-    sheet, bar = Sheet(options.record), 0.0
+    sheet, bar = Sheet(options.record), 1.0
     for name in options.methods:
         method = METHODS[name]
         scores = [score(method, name, seed, images, options.out / name.replace(" ", "-") / str(seed), few) for seed in range(seeds)]
