@@ -129,11 +129,13 @@ def _dataset():  # type: ignore[no-untyped-def]
     ],
 )
 def test_alarms_of_made_up_histories(robust: list[float], said: list[str]) -> None:
-    found = alarms([row(epoch, value) for epoch, value in enumerate(robust)])
+    history = [row(epoch, value) for epoch, value in enumerate(robust)]
+    found = alarms(history, 1000)
     assert len(found) == len(said)
     for sentence, start in zip(found, said, strict=True):
         assert sentence.startswith(start)
-    assert alarms([{"epoch": 0.0, "clean": 0.5}, {"epoch": 1.0, "clean": 0.1}]) == []
+    assert alarms(history, 5) == [], "of five samples one or two prove nothing"
+    assert alarms([{"epoch": 0.0, "clean": 0.5}, {"epoch": 1.0, "clean": 0.1}], 1000) == []
 
 
 @dataclass(frozen=True)

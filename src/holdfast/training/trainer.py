@@ -183,7 +183,7 @@ class _Run:
             self.checkpoint.write(self.snapshots, self.identity)
         if (complete or lost) and self.kept:
             self.net.load_state_dict(self.kept)
-        return Trained(self.model, tuple(one.history), losses, one.best, (*alarms(one.history), *lost), complete)
+        return Trained(self.model, tuple(one.history), losses, one.best, (*alarms(one.history, len(self.valid)), *lost), complete)
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""

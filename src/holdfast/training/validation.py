@@ -40,20 +40,27 @@ def validated(model: Classifier, data: Dataset, threat: Threat | None, seed: int
     return {name: count / len(data) for name, count in right.items() if name == "clean" or attack is not None}
 
 
-def alarms(history: list[dict[str, float]]) -> list[str]:
-    """What the history of robust accuracy gives cause to say: catastrophic overfitting, and robust overfitting."""
+def alarms(history: list[dict[str, float]], n: int) -> list[str]:
+    """What the history of robust accuracy on `n` samples gives cause to say: catastrophic overfitting, and robust overfitting.
+
+    Nothing is said of a fall that other samples might not have shown: one within twice its standard error.
+    """
     found, best = [], 0.0
     for row in history:
         if "robust" not in row:
             continue
-        if row["robust"] < 0.5 * best and best > 0.1:
+        if row["robust"] < 0.5 * best and best > 0.1 and _fell(best, row["robust"], n):
             found.append(
                 f"catastrophic overfitting in epoch {row['epoch']:.0f}: robust accuracy fell from {best:.1%} to {row['robust']:.1%}; "
                 f"the weights from before are kept: take more noise, a smaller step, or more steps in the attack"
             )
             break
         best = max(best, row["robust"])
-    if history and "robust" in history[-1] and not found and history[-1]["robust"] < best - 0.05:
+    if history and "robust" in history[-1] and not found and history[-1]["robust"] < best - 0.05 and _fell(best, history[-1]["robust"], n):
         last = history[-1]["robust"]
         found.append(f"robust overfitting: robust accuracy was {best:.1%} at its best and {last:.1%} at the end; the best weights are kept")
     return found
+
+
+def _fell(before: float, after: float, n: int) -> bool:
+    return before - after > 2 * ((before * (1 - before) + after * (1 - after)) / n) ** 0.5
