@@ -29,7 +29,7 @@ from holdfast.training import Objective, Recipe, objectives, train
 from holdfast.training.replayed import Replayed
 from holdfast.training.validation import validated
 
-RADIUS, EPOCHS, BATCH = 4 / 255, 12, 64
+RADIUS, STEPS, EPOCHS, BATCH = 4 / 255, 5, 6, 64
 EXAMPLE = torch.rand(1, 3, 32, 32)
 RANDOM = ("resize and pad", "self-ensemble")
 SUSPECTS = ("alp", "distillation", *RANDOM)
@@ -67,17 +67,17 @@ def depthwise() -> nn.Module:
 
 METHODS = {
     "standard": plain(objectives.standard()),
-    "pgd": plain(objectives.pgd(RADIUS)),
+    "pgd": plain(objectives.pgd(RADIUS, STEPS)),
     "fgsm": plain(objectives.fgsm(RADIUS)),
     "nfgsm": plain(objectives.nfgsm(RADIUS)),
     "free": plain(objectives.free(RADIUS, repeats=4)),
-    "trades": plain(objectives.trades(RADIUS, steps=7)),
-    "mart": plain(objectives.mart(RADIUS, steps=7)),
-    "awp(pgd)": plain(objectives.awp(objectives.pgd(RADIUS))),
-    "iat": plain(objectives.iat(RADIUS)),
-    "avmixup": plain(objectives.avmixup(RADIUS, steps=7)),
-    "alp": plain(objectives.alp(RADIUS)),
-    "llr": plain(objectives.llr(RADIUS, steps=7)),
+    "trades": plain(objectives.trades(RADIUS, steps=STEPS)),
+    "mart": plain(objectives.mart(RADIUS, steps=STEPS)),
+    "awp(pgd)": plain(objectives.awp(objectives.pgd(RADIUS, STEPS))),
+    "iat": plain(objectives.iat(RADIUS, steps=STEPS)),
+    "avmixup": plain(objectives.avmixup(RADIUS, steps=STEPS)),
+    "alp": plain(objectives.alp(RADIUS, steps=STEPS)),
+    "llr": plain(objectives.llr(RADIUS, steps=STEPS)),
     "cure": plain(objectives.cure()),
     "double_backprop": plain(objectives.double_backprop()),
     "vat": plain(objectives.vat(1.0)),
@@ -88,7 +88,7 @@ METHODS = {
     "blurnet_filters": plain(objectives.blurnet_filters(objectives.standard(), "0.1"), depthwise),
     "blurnet_variation": plain(objectives.blurnet_variation(objectives.standard(), "0"), signs_net),
     "blur 5 on layer 1": plain(objectives.standard(), lambda: place(signs_net(), "0", lambda channels: Blur(5), EXAMPLE)),
-    "denoise, pgd": plain(objectives.pgd(RADIUS), lambda: place(signs_net(), "2", lambda channels: Denoise(channels), EXAMPLE)),
+    "denoise, pgd": plain(objectives.pgd(RADIUS, STEPS), lambda: place(signs_net(), "2", lambda channels: Denoise(channels), EXAMPLE)),
     "thermometer": plain(objectives.standard(), encoded),
     "resize and pad": plain(objectives.standard(), resized),
     "self-ensemble": plain(objectives.standard(), lambda: self_ensemble(signs_net(), EXAMPLE, 0.2, 0.1).net),
