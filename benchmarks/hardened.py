@@ -62,7 +62,7 @@ DIGITS = Recipe(objectives.pgd(0.3, 10), 10, 128, "adamw", 2e-3, average=0.998)
 CASES = {
     "cifar10": Hardening(
         lambda: smooth(halved_preact(32)), 8 / 255, cifar10, 2000,
-        Recipe(objectives.nfgsm(8 / 255), 20, 128, "sgd", 0.2, augment=(Crop(), Flip()), average=0.999, clip=1.0), 0.34, 0.64,
+        Recipe(objectives.nfgsm(8 / 255), 14, 128, "sgd", 0.2, augment=(Crop(), Flip()), average=0.998, clip=1.0), 0.34, 0.64,
     ),
     "mnist_pgd": Hardening(lenet5, 0.3, mnist, 1000, DIGITS, 0.89),
     "mnist_trades": Hardening(lenet5, 0.3, mnist, 1000, replace(DIGITS, objective=objectives.trades(0.3, 6.0, 10)), 0.91),
