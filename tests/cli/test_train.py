@@ -128,6 +128,21 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(
     assert code == 2 and not out and "another run: it differs in objective, epochs" in err and files(place / "run") == before
 
 
+def test_the_call_of_the_feature_denoising_paper(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in the guide, but for the net, the data and how long; the rate is written down as each epoch ends."""
+    page = (ROOT / "docs" / "training.md").read_text() if (ROOT / "docs").exists() else ""
+    options = {
+        "--objective": "pgd(steps=3, targeted=True, still=0.2, smoothing=0.1)",
+        "--schedule": "steps",
+        "--drops": "2",
+        "--warmup": "1",
+    }
+    assert not page or all(f"{name} " in page for name in options)
+    assert call(monkeypatch, capsys, options | {"--decay": "1e-4", "--no-evaluate": ""})[0] == 0
+    rates = [float(row.split(",")[3]) for row in (place / "run" / "history.csv").read_text().splitlines()[1:]]
+    assert rates == pytest.approx([0.05, 0.005, 0.005])
+
+
 MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--threat": None}, ["pgd", "threat is missing", "--threat"]),
     ({"--objective": "trade(beta=6)"}, ["'trade'", "trades", "holdfast list objectives"]),
@@ -138,6 +153,9 @@ MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--augment": "rotate"}, ["'rotate'", "crop, flip"]),
     ({"--optimiser": "adam"}, ["'adam'", "adamw"]),
     ({"--precision": "int3"}, ["'int3'"]),
+    ({"--drops": "1,two"}, ["'1,two'", "35,70,95"]),
+    ({"--drops": "1,2"}, ["drops=(1, 2)", "schedule steps"]),
+    ({"--warmup": "3"}, ["warmup=3", "below all 3"]),
     ({"--held": "2.5"}, ["held=2.5"]),
     ({"--split": "tes"}, ["'tes'", "train"]),
     ({"--test-split": "tes"}, ["'tes'", "test"]),

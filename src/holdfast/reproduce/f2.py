@@ -49,8 +49,8 @@ def run(bench: Bench) -> Reproduction:
     scaled = (
         f"The document's nets are ResNet-152, 110 epochs of ImageNet on 128 GPUs; here {WORDS}, with and without three non-local Gaussian "
         f"blocks, at least {steps:,} steps of AdamW on {len(data):,} samples of {bench.data}; N-FGSM instead of PGD of 30 steps.",
-        f"Within L∞ {threat.radius:.3g}, on {len(test):,} test samples. One run of {counts[-1]:,} iterations of ε/16 a step gives the curve, "
-        f"and each point it passes counts, the document's last alone; the attack of 10 iterations takes steps of ε/10, as the document's.",
+        f"Within L∞ {threat.radius:.3g}, on {len(test):,} test samples. One run of {counts[-1]:,} iterations of ε/16 a step gives the "
+        f"curve, and each point it passes counts, the document's last alone; the attack of 10 iterations takes steps of ε/10, as theirs.",
     )
     return Reproduction(tuple(tables), (chart,), _trends(stays, suite), scaled)
 
