@@ -17,7 +17,7 @@ from holdfast.parts.goals import Untargeted
 from holdfast.reproduce import STUDIES, Bench
 from holdfast.reproduce.astray import NEVER, Astray, fell, left, toward_random
 from holdfast.reproduce.blind import Ensemble, all_or_nothing
-from holdfast.reproduce.maps import changes, maps_picture
+from holdfast.reproduce.maps import eased, maps_picture
 from holdfast.reproduce.strided import denoising, strided
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
@@ -71,22 +71,24 @@ def test_all_or_nothing_is_every_version_right() -> None:
     assert torch.allclose(both(data.x).logits, (model(data.x).logits + linear(2)(data.x).logits) / 2)
 
 
-def test_maps_are_those_of_broken_samples(tmp_path: Path) -> None:
-    class Doubling(nn.Module):
+def test_a_block_eases_what_it_takes_of_the_relative_change(tmp_path: Path) -> None:
+    class Lifted(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return 2 * x
+            return x + 1
 
-    net = nn.Sequential(nn.Identity(), Doubling(), nn.Flatten(), nn.Linear(64, 10)).eval()
+    net = nn.Sequential(nn.Identity(), nn.Tanh(), Lifted(), nn.Flatten(), nn.Linear(64, 10)).eval()
+    model = Classifier(net, 10)
     data = load_data("digits", split="test", limit=20)
-    data = replace(data, y=Classifier(net, 10)(data.x).logits.argmax(dim=1))
-    found = evaluate(Classifier(net, 10), data, Linf(0.3), attacks=["pgd(steps=5)"], out=tmp_path)
-    broken = torch.from_numpy(found.standing.sort("sample")["robust"].to_numpy().copy()).logical_not()
+    data = replace(data, y=model(data.x).logits.argmax(dim=1))
+    found = evaluate(model, data, Linf(0.3), attacks=["pgd(steps=5)"], out=tmp_path)
+    broken = ~torch.from_numpy(found.standing.sort("sample")["robust"].to_numpy().copy())
     assert 0 < int(broken.sum()) <= 20
-    change = changes(Classifier(net, 10), found, data, "0")
-    x, fooled = (side.flatten(1)[broken].double() for side in (data.x, torch.from_numpy(found.adversarial.copy())))
-    assert torch.allclose(change, (fooled - x).norm(dim=1) / x.norm(dim=1))
-    assert torch.allclose(changes(Classifier(net, 10), found, data, "1"), change)
-    assert maps_picture(Classifier(net, 10), found, data, ("0", "1")).source.startswith("data:image/png;base64,")
+    ease = eased(model, found, data, ("1", "2"))
+    assert torch.equal(~ease.isnan(), broken)
+    # The change stays, what it is relative to grows.
+    x = data.x.double().flatten(1)[broken].tanh()
+    assert torch.allclose(ease[broken], 1 - x.norm(dim=1) / (x + 1).norm(dim=1), atol=1e-5)
+    assert maps_picture(model, found, data, ("1", "2")).source.startswith("data:image/png;base64,")
 
 
 def test_the_studies_are_of_the_talk() -> None:
