@@ -103,9 +103,7 @@ def _table(title: str, words: str, found: dict[str, Tensor], document: dict[str,
     return Table(title, words, tuple(Finding.of(name, rate(one), document.get(name)) for name, one in found.items()))
 
 
-def _trends(
-    white: dict[str, Tensor], suite: dict[str, Tensor], blind: dict[str, Tensor], before: Tensor, after: Tensor
-) -> tuple[Trend, ...]:
+def _trends(white: dict[str, Tensor], suite: dict[str, Tensor], blind: dict[str, Tensor], ease: Tensor, null: Tensor) -> tuple[Trend, ...]:
     def above(found: dict[str, Tensor], names: tuple[str, ...], than: tuple[str, ...]) -> Tensor:
         one, other = (torch.stack([found[name].double() for name in some]).mean(dim=0) for some in (names, than))
         return one - other
