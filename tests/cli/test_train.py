@@ -143,6 +143,16 @@ def test_the_call_of_the_feature_denoising_paper(place: Path, monkeypatch: pytes
     assert rates == pytest.approx([0.05, 0.005, 0.005])
 
 
+def test_a_net_of_convolutions_is_stored(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained in a layout of its own on a processor, its weights are read again as they were trained."""
+    net = "resnet20(channels=1)"
+    options = {"--model": net, "--limit": "30", "--batch": "8", "--epochs": "1", "--objective": "standard", "--no-evaluate": ""}
+    code, _, err = call(monkeypatch, capsys, options | {"--threat": None})
+    assert code == 0, err
+    again = load_net(net, place / "run" / "weights.safetensors")
+    assert again(torch.zeros(1, 1, 8, 8)).isfinite().all()
+
+
 MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--threat": None}, ["pgd", "threat is missing", "--threat"]),
     ({"--objective": "trade(beta=6)"}, ["'trade'", "trades", "holdfast list objectives"]),
