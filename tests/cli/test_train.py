@@ -128,6 +128,31 @@ def test_another_run_in_the_folder_is_refused_and_left_alone(
     assert code == 2 and not out and "another run: it differs in objective, epochs" in err and files(place / "run") == before
 
 
+def test_the_call_of_the_feature_denoising_paper(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in the guide, but for the net, the data and how long; the rate is written down as each epoch ends."""
+    page = (ROOT / "docs" / "training.md").read_text() if (ROOT / "docs").exists() else ""
+    options = {
+        "--objective": "pgd(steps=3, targeted=True, still=0.2, smoothing=0.1)",
+        "--schedule": "steps",
+        "--drops": "2",
+        "--warmup": "1",
+    }
+    assert not page or all(f"{name} " in page for name in options)
+    assert call(monkeypatch, capsys, options | {"--decay": "1e-4", "--no-evaluate": ""})[0] == 0
+    rates = [float(row.split(",")[3]) for row in (place / "run" / "history.csv").read_text().splitlines()[1:]]
+    assert rates == pytest.approx([0.05, 0.005, 0.005])
+
+
+def test_a_net_of_convolutions_is_stored(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained in a layout of its own on a processor, its weights are read again as they were trained."""
+    net = "resnet20(channels=1)"
+    options = {"--model": net, "--limit": "30", "--batch": "8", "--epochs": "1", "--objective": "standard", "--no-evaluate": ""}
+    code, _, err = call(monkeypatch, capsys, options | {"--threat": None})
+    assert code == 0, err
+    again = load_net(net, place / "run" / "weights.safetensors")
+    assert again(torch.zeros(1, 1, 8, 8)).isfinite().all()
+
+
 MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--threat": None}, ["pgd", "threat is missing", "--threat"]),
     ({"--objective": "trade(beta=6)"}, ["'trade'", "trades", "holdfast list objectives"]),
@@ -138,6 +163,9 @@ MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--augment": "rotate"}, ["'rotate'", "crop, flip"]),
     ({"--optimiser": "adam"}, ["'adam'", "adamw"]),
     ({"--precision": "int3"}, ["'int3'"]),
+    ({"--drops": "1,two"}, ["'1,two'", "35,70,95"]),
+    ({"--drops": "1,2"}, ["drops=(1, 2)", "schedule steps"]),
+    ({"--warmup": "3"}, ["warmup=3", "below all 3"]),
     ({"--held": "2.5"}, ["held=2.5"]),
     ({"--split": "tes"}, ["'tes'", "train"]),
     ({"--test-split": "tes"}, ["'tes'", "test"]),

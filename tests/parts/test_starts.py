@@ -12,11 +12,19 @@ from holdfast.core.types import Batch, Out
 from holdfast.engine.pieces import Asker, Pieces
 from holdfast.engine.probe import EngineProbe, Ledger
 from holdfast.models.classifier import Classifier
-from holdfast.parts.starts import Clean, Corner, Diversified, Turns, Uniform
+from holdfast.parts.starts import Clean, Corner, Diversified, Either, Turns, Uniform
 from holdfast.parts.threats import L2, Linf
 
 RADII = {Linf: 0.1, L2: 0.4}
-STARTS = [Clean(), Corner(), Uniform(), Diversified(), Diversified(steps=3), Turns((Diversified(), Corner(), Uniform(), Clean()))]
+STARTS = [
+    Clean(),
+    Corner(),
+    Either(0.3),
+    Uniform(),
+    Diversified(),
+    Diversified(steps=3),
+    Turns((Diversified(), Corner(), Uniform(), Clean())),
+]
 EACH = pytest.mark.parametrize("start", STARTS, ids=repr)
 BALL = pytest.mark.parametrize("kind", RADII)
 N = 24
@@ -155,3 +163,11 @@ def test_turns_give_each_sibling_its_own(kind):
 
 def test_the_price_of_a_rule_holds_its_start():
     assert cosine(0.1, starts=("clean", "diversified")).rule.price() == 3 and cosine(0.1).rule.price() == 1
+
+
+def test_some_rows_start_still_and_the_others_as_ever():
+    probe = attending(Linf)
+    p, free = Either(0.4)(probe, everywhere(probe)), Uniform()(probe, everywhere(probe))
+    still = (p == 0).flatten(1).all(dim=1)
+    assert 2 <= int(still.sum()) <= 18 and torch.equal(p[~still], free[~still])
+    assert torch.equal(Either(0.0)(probe, everywhere(probe)), free) and not Either(1.0)(probe, everywhere(probe)).any()

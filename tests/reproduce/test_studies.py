@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,8 +32,11 @@ class Tiny(Bench):
     def samples(self, split: str, limit: int) -> Dataset:
         return super().samples(split, min(limit, 128 if split == "train" else 16))
 
-    def trained(self, name: str, objective: Objective, data: Dataset, steps: int, each: Each = lambda model, epoch: None) -> Classifier:
-        return super().trained(name, objective, data, min(steps, 4), each)
+    def trained(
+        self, name: str, objective: Objective, data: Dataset, steps: int, each: Each = lambda model, epoch: None,
+        net: Callable[[], nn.Module] | None = None,
+    ) -> Classifier:  # fmt: skip
+        return super().trained(name, objective, data, min(steps, 4), each, net)
 
 
 def tiny(folder: Path) -> Tiny:
@@ -158,7 +162,7 @@ def test_the_command_refuses_a_name_that_there_is_not(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.argv", ["holdfast", "reproduce", "f99"])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 2 and "choose one of f9, f11, f12" in capsys.readouterr().err
+    assert ended.value.code == 2 and "choose one of f1, f2, f9, f11, f12" in capsys.readouterr().err
 
 
 def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

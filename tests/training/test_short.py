@@ -66,7 +66,7 @@ def test_a_teacher_is_given_apart() -> None:
         ("pgd(**{})", "no parameter '**{}'"),
         ("__import__('os').system('true')", "is unknown"),
         ("pgd(__import__('os'))", "is not a number"),
-        ("pgd(0.1, 3, 0.1, 0, 0, 0)", "too many positional arguments"),
+        ("pgd(0.1, 3, 0.1, 0, 0, 0, 0, 0)", "too many positional arguments"),
         ("awp(free)", "awp cannot wrap Free"),
     ],
 )

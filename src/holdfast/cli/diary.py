@@ -106,7 +106,9 @@ class Diary:
             "alarms": list(trained.alarms), "history": list(trained.history),
         }  # fmt: skip
         if trained.complete:
-            write_whole(self.out / "weights.safetensors", save({name: t.detach().cpu().clone() for name, t in net.state_dict().items()}))
+            # Contiguous: on a processor, convolutions are trained in another layout, which the format does not know.
+            weights = {name: t.detach().cpu().contiguous().clone() for name, t in net.state_dict().items()}
+            write_whole(self.out / "weights.safetensors", save(weights))
         training_report(trained, self.facts["call"] | self.setting | self.facts["made"], self.out / "training.html")
         self.tell(found)
         return found

@@ -69,6 +69,8 @@ def train_command(
     rate: Annotated[float, typer.Option(help="The largest learning rate.")] = Recipe.rate,
     optimiser: Annotated[str, typer.Option(help="sgd | adamw")] = Recipe.optimiser,
     schedule: Annotated[str, typer.Option(help="cyclic | cosine | steps | constant")] = Recipe.schedule,
+    drops: Annotated[str, typer.Option(help="Epochs after which the rate of the schedule steps falls to a tenth: 35,70,95.")] = "",
+    warmup: Annotated[int, typer.Option(help="Epochs over which the rate rises from 0.")] = 0,
     momentum: Annotated[float, typer.Option(help="Nesterov's, or AdamW's first beta.")] = Recipe.momentum,
     decay: Annotated[float, typer.Option(help="Weight decay.")] = Recipe.decay,
     augment: Annotated[str, typer.Option(help="crop,flip; nothing when not given.")] = "",
@@ -108,7 +110,7 @@ def train_command(
         raise ConfigError(f"--teacher-weights {teacher_weights} need a teacher to hold them: give --teacher MODEL")
     recipe = Recipe(
         parse_objective(objective, goal, tutor), epochs, batch, optimiser, rate, momentum, decay, schedule,  # type: ignore[arg-type]
-        augmentations(augment), average, clip, patience, precision, search,  # type: ignore[arg-type]
+        augmentations(augment), average, clip, patience, precision, search, _epochs(drops), warmup,  # type: ignore[arg-type]
     )  # fmt: skip
     dataset = load_data(data, split=split, limit=limit)
     student.fit_classes(dataset.x)
@@ -149,6 +151,14 @@ def train_command(
     )
     if result is not None:
         leave(result, None, interrupt)
+
+
+def _epochs(text: str) -> tuple[int, ...]:
+    """`35,70,95` as numbers; ConfigError for what is none."""
+    try:
+        return tuple(int(one) for one in text.split(",") if one.strip())
+    except ValueError as error:
+        raise ConfigError(f"--drops {text!r}: expected epochs separated by commas, as in 35,70,95") from error
 
 
 def _measurable(

@@ -41,6 +41,17 @@ class Uniform(Start):
 
 
 @dataclass(frozen=True)
+class Either(Start):
+    """At the clean input in this `share` of the rows, drawn by their keys; at a random point of the ball in the others."""
+
+    share: float
+
+    def __call__(self, probe: Probe, where: Mask) -> Tensor:
+        p, still = Uniform()(probe, where), probe.draw.uniform("still", (1,)).squeeze(1) < self.share
+        return torch.where(per_row(still, p), probe.threat.zero(probe.batch.x), p)
+
+
+@dataclass(frozen=True)
 class Jitter(Start):
     """A hair beside the clean input: a normal number of this `deviation` for each value, so that an objective with its least there has a
     slope."""

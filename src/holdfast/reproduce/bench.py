@@ -90,15 +90,18 @@ class Bench:
         order = data.ids.argsort()
         return replace(data, x=data.x[order], y=data.y[order], ids=data.ids[order])
 
-    def fresh(self) -> Classifier:
-        """A net of these data's kind with random weights, the same at each call."""
+    def fresh(self, net: Callable[[], nn.Module] | None = None) -> Classifier:
+        """A net of these data's kind, or one that `net` makes, with random weights, the same at each call."""
         with kept_generators(torch.device("cpu")):
             torch.manual_seed(self.seed)
-            return Classifier(self.kind.net().eval(), 10)
+            return Classifier((net or self.kind.net)().eval(), 10)
 
-    def trained(self, name: str, objective: Objective, data: Dataset, steps: int, each: Each = lambda model, epoch: None) -> Classifier:
+    def trained(
+        self, name: str, objective: Objective, data: Dataset, steps: int, each: Each = lambda model, epoch: None,
+        net: Callable[[], nn.Module] | None = None,
+    ) -> Classifier:  # fmt: skip
         """A fresh net after at least so many steps of AdamW on the data; kept under `name`, found there by the next call."""
-        batch, model = min(BATCH, len(data)), self.fresh()
+        batch, model = min(BATCH, len(data)), self.fresh(net)
         epochs = max(1, math.ceil(steps / (len(data) // batch)))
 
         def watch(step: int, steps: int, row: dict[str, float]) -> None:

@@ -11,6 +11,15 @@ from holdfast.reproduce.finding import Table, Trend
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI, under a title, with the words below it."""
+
+    title: str
+    words: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Reproduction:
     """Tables and charts of ours beside the document's, the verdict on each of its trends, and in which ways ours is smaller."""
 
@@ -18,6 +27,7 @@ class Reproduction:
     charts: tuple[Chart, ...]
     trends: tuple[Trend, ...]
     scaled: tuple[str, ...]
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

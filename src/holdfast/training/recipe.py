@@ -24,11 +24,12 @@ class Recipe:
     """What is lowered (`objective`), and how.
 
     `epochs` over the data in batches of `batch` (over all processes together); SGD with Nesterov momentum, or AdamW; the `rate` rises over
-    the first 40 % of a `cyclic` schedule and falls to 0, falls along half a `cosine`, by tenths at 1/2 and 3/4 (`steps`), or stays;
-    `average`: the decay of the weights' exponential average (0: none), which is then what is validated and kept; `clip`: the largest norm
-    of a gradient; `patience`: epochs without better robust accuracy before it ends (None: never); `precision`: Fabric's, as
-    `bf16-mixed`; the net's own when None; `search`: what the attacks ask, the net itself (`own`) or a copy made at each step, with batch
-    norms `folded`, in `bfloat16` or `float16`: faster where a step has many asks, and the processor has units for it.
+    the first 40 % of a `cyclic` schedule and falls to 0, falls along half a `cosine`, to a tenth after each of the epochs in `drops`
+    (`steps`; at 1/2 and 3/4 where there are none), or stays, and rises from 0 over the first `warmup` epochs beside all that; `average`:
+    the decay of the weights' exponential average (0: none), which is then what is validated and kept; `clip`: the largest norm of a
+    gradient; `patience`: epochs without better robust accuracy before it ends (None: never); `precision`: Fabric's, as `bf16-mixed`; the
+    net's own when None; `search`: what the attacks ask, the net itself (`own`) or a copy made at each step, with batch norms `folded`, in
+    `bfloat16` or `float16`: faster where a step has many asks, and the processor has units for it.
 
     Raises ConfigError for values that make no sense.
     """
@@ -47,6 +48,8 @@ class Recipe:
     patience: int | None = None
     precision: str | None = None
     search: Search = "own"
+    drops: tuple[int, ...] = ()
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -63,6 +66,12 @@ class Recipe:
             raise ConfigError(f"search={self.search!r}: choose of {', '.join(get_args(Search))}")
         if (self.clip is not None and not self.clip > 0) or (self.patience is not None and self.patience < 1):
             raise ConfigError(f"clip={self.clip}, patience={self.patience}: expected a positive norm, and at least one epoch")
+        if (self.drops and self.schedule != "steps") or not all(0 < drop < self.epochs for drop in self.drops):
+            raise ConfigError(
+                f"drops={self.drops}, schedule={self.schedule!r}: expected epochs below {self.epochs}, and the schedule steps"
+            )
+        if not 0 <= self.warmup < self.epochs:
+            raise ConfigError(f"warmup={self.warmup}: expected a number of epochs below all {self.epochs}")
 
     @property
     def digest(self) -> str:
@@ -83,7 +92,13 @@ class Recipe:
             if self.optimiser == "sgd"
             else AdamW(groups, self.rate, (self.momentum, 0.999))
         )
-        return made, LambdaLR(made, lambda step: SHAPES[self.schedule](min(step, steps) / steps))
+        return made, LambdaLR(made, lambda step: self.share(min(step, steps) / steps))
+
+    def share(self, done: float) -> float:
+        """The share of the rate after a share of the run."""
+        epoch = done * self.epochs + 1e-9
+        rise = min(1.0, max(epoch / self.warmup, 1e-3)) if self.warmup else 1.0
+        return rise * (0.1 ** sum(epoch >= drop for drop in self.drops) if self.drops else SHAPES[self.schedule](done))
 
 
 def _cyclic(share: float) -> float:

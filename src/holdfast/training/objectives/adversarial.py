@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from holdfast.attacks.short import bounded
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
+from holdfast.parts.goals import Targeted
+from holdfast.parts.rules import Ascend
+from holdfast.parts.starts import Either
 from holdfast.parts.threats import Linf
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Searched, objective, taught
@@ -28,21 +31,39 @@ class Adversarial(Searched):
 
 
 @objective("Madry, Makelov, Schmidt, Tsipras & Vladu 2018, arXiv:1706.06083")
-def pgd(threat: Threat | float, steps: int = 7, step: float | None = None, smoothing: float = 0.0, clean: float = 0.0) -> Adversarial:
+def pgd(
+    threat: Threat | float,
+    steps: int = 7,
+    step: float | None = None,
+    smoothing: float = 0.0,
+    clean: float = 0.0,
+    targeted: bool = False,
+    still: float = 0.0,
+) -> Adversarial:
     """PGD adversarial training: the loss where projected gradient ascent leads from a random point of the ball.
 
     min_θ E max_{x' ∈ B(x)} J(f_θ(x'), y),  the maximum by `steps` of PGD at α = `step` (by default 2.5 ε / `steps`).
 
-    Inputs `[n, ...]` in the model's range; `clean`: the share of the loss that the inputs as they are have; labels smoothed by `smoothing`.
+    Inputs `[n, ...]` in the model's range; `clean`: the share of the loss that the inputs as they are have; labels smoothed by `smoothing`;
+    `targeted`: the ascent is toward a wrong class drawn at random, as for many classes; `still`: the share of rows whose ascent starts at
+    the input as it is.
 
-    Raises ConfigError for a radius or step that is not positive and finite.
-    Source: Madry et al. 2018, equation 2.1 and section 5.
-    Differs from the paper: the attack sees the net in eval mode.
+    Raises ConfigError for a radius or step that is not positive and finite, and a share outside [0, 1].
+    Source: Madry et al. 2018, equation 2.1 and section 5; `targeted` and `still` Xie et al. 2019, arXiv:1812.03411, section 5.
+    Differs from the paper: the attack sees the net in eval mode; a row starts still, not a batch.
 
     >>> pgd(8 / 255).attack.stop.steps
     7
     """
-    return Adversarial(attacks.pgd(threat, steps, step, early=False), smoothing, clean)
+    if not 0 <= still <= 1:
+        raise ConfigError(f"still={still}: expected the share of rows that start at the clean input, from 0 to 1")
+    attack = attacks.pgd(threat, steps, step, early=False, targeted=targeted)
+    if targeted:
+        attack = replace(attack, goal=Targeted(choose="random"))
+    if still:
+        assert isinstance(attack.rule, Ascend)
+        attack = replace(attack, rule=replace(attack.rule, start=Either(still)))
+    return Adversarial(attack, smoothing, clean)
 
 
 @objective("Wong, Rice & Kolter 2020, arXiv:2001.03994")
