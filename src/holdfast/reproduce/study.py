@@ -11,13 +11,23 @@ from holdfast.reproduce.finding import Table, Trend
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture for the page: `source` a data URI."""
+
+    title: str
+    words: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Reproduction:
-    """Tables and charts of ours beside the document's, the verdict on each of its trends, and in which ways ours is smaller."""
+    """Tables, charts and pictures of ours beside the document's, the verdict on each of its trends, and in which ways ours is smaller."""
 
     tables: tuple[Table, ...]
     charts: tuple[Chart, ...]
     trends: tuple[Trend, ...]
     scaled: tuple[str, ...]
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
