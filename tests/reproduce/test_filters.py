@@ -71,11 +71,18 @@ def test_stickers_stay_within_bars_and_length_and_are_kept(tmp_path: Path, monke
     assert bool((change * (1 - Bars()(data.x)) == 0).all()) and bool((change != 0).any())
     assert float(change.flatten(2).norm(dim=2).max()) <= 2 * LENGTH * float(data.x.flatten(1).norm(dim=1).mean()) + 1e-5
     other = own.fresh(lambda classes: four_layers((1, 8, 8), classes))
-    cast(nn.Sequential, other.net).linear.weight.data *= -1
+    cast(nn.Sequential, other.net).get_parameter("linear.weight").data *= -1
     fresh = worn(own, "one", other, data, [0])
     assert not torch.equal(fresh[0], shown[0]) and len(load_file(tmp_path / "stickers" / "one.safetensors")) == 3
     monkeypatch.setattr("holdfast.reproduce.stickers.fit", lambda *given, **named: pytest.fail("it was fitted again"))
     assert torch.equal(worn(own, "one", model, data, [0, 2]), shown)
+
+
+def test_stickers_go_onto_pictures_that_are_stored_with_channels_last(tmp_path: Path) -> None:
+    own = bench(tmp_path, signs(tmp_path, 43))
+    data = victims(own)
+    model = own.fresh(lambda classes: four_layers((3, 32, 32), classes))
+    assert worn(own, "one", model, data, [0]).shape == (1, *data.x.shape)
 
 
 def test_a_halted_fit_says_so(tmp_path: Path) -> None:
@@ -91,9 +98,12 @@ def test_answers_keep_every_axis_before_the_image(tmp_path: Path) -> None:
 
 
 def test_a_share_keeps_its_interval_within_bounds() -> None:
-    for values in (torch.zeros(40), torch.ones(40), torch.zeros(0)):
+    for values in (torch.zeros(40), torch.ones(40), torch.zeros(0), torch.full((40,), 0.3)):
         found = share(values)
-        assert 0 <= found.low <= found.high <= 1
+        assert 0 <= found.low <= found.high <= 1 and (not len(values) or found.value == pytest.approx(float(values.mean())))
+    # Of 30 in 40 near the Wilson interval.
+    found = share((torch.arange(40) < 30).double())
+    assert (found.low, found.high) == pytest.approx((0.598, 0.858), abs=0.03)
 
 
 def test_training_goes_on_from_a_net_and_leaves_it(tmp_path: Path) -> None:

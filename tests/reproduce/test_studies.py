@@ -45,9 +45,11 @@ def tiny(folder: Path) -> Tiny:
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Reproduction, dict[str, object]]]:
     found = {}
-    for name in STUDIES:
-        folder = tmp_path_factory.mktemp(name)
-        found[name] = (folder, *reproduce(name, tiny(folder)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("holdfast.reproduce.stickers.PASSES", 2)
+        for name in STUDIES:
+            folder = tmp_path_factory.mktemp(name)
+            found[name] = (folder, *reproduce(name, tiny(folder)))
     return found
 
 

@@ -55,7 +55,7 @@ def run(bench: Bench) -> Reproduction:
     """Six nets from the same weights, each under stickers that were fitted to it, filters and all."""
     train, test = bench.samples("train", bench.of(1437, 20000)), bench.samples("test", bench.of(360, 2000))
     few, data, threat = bench.samples("test", bench.of(60, 200)), victims(bench), Linf(bench.kind.radius)
-    steps, aims, shape = bench.of(300, 3000), targets(bench, int(data.y[0]), bench.of(3, 17)), tuple(test.x.shape[1:])
+    steps, aims, shape = bench.of(300, 2000), targets(bench, int(data.y[0]), bench.of(3, 17)), tuple(test.x.shape[1:])
     words = {
         ACCURACY: f"On {len(test):,} test samples; document: Table 2.",
         AVERAGE: f"Answers that stickers alter, F(x) ≠ F(x'), of all victims (the document's formula), mean over {len(aims)} targets.",

@@ -52,7 +52,7 @@ def worn(bench: Bench, name: str, model: Classifier, data: Dataset, aims: list[i
             fitted = fit(method, model, x, bench.seed, data.ids, halt=bench.halt)
             if not fitted.complete:
                 raise KeyboardInterrupt
-            known[mark] = fitted.apply(x)
+            known[mark] = fitted.apply(x).contiguous()
             write_whole(file, save(known))
         shown.append(known[mark])
     return torch.stack(shown)
@@ -67,9 +67,9 @@ def answers(model: Classifier, x: Tensor) -> Tensor:
 
 
 def share(values: Tensor) -> Interval:
-    """The mean of shares, one per sample, with its interval within [0, 1]."""
-    found = paired(values)
-    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+    """The mean of shares, one per sample, with the interval of `paired`, whose made-up samples are here 0 and 1."""
+    found = paired(2 * values.double() - 1)
+    return Interval((1 + found.value) / 2, (1 + found.low) / 2, (1 + found.high) / 2)
 
 
 def told(bench: Bench, data: Dataset, aims: list[int]) -> tuple[str, str]:
