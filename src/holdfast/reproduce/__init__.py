@@ -6,14 +6,14 @@ import time
 from typing import Any
 
 from holdfast.core.errors import ConfigError
-from holdfast.reproduce import f1, f2, f9, f11, f12
+from holdfast.reproduce import f1, f2, f3, f4, f8, f9, f11, f12
 from holdfast.reproduce.bench import Bench
 from holdfast.reproduce.finding import Finding, Interval, Table, Trend, paired, slope
 from holdfast.reproduce.page import summary, write
 from holdfast.reproduce.study import Picture, Reproduction, Study
 from holdfast.reproduce.terminal import tell
 
-STUDIES: dict[str, Study] = {study.name: study for study in (f1.STUDY, f2.STUDY, f9.STUDY, f11.STUDY, f12.STUDY)}
+STUDIES: dict[str, Study] = {study.name: study for study in (f1.STUDY, f2.STUDY, f3.STUDY, f4.STUDY, f8.STUDY, f9.STUDY, f11.STUDY, f12.STUDY)}
 """The studies by name."""
 
 

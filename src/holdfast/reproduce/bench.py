@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,19 +34,36 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Kind:
-    """What inputs of one shape are studied with: a small net, and the L∞ radius that is usual for them."""
+    """What inputs of one shape are studied with: a small net for so many classes, and the L∞ radius that is usual for them."""
 
     words: str
-    net: Callable[[], nn.Module]
+    net: Callable[[int], nn.Module]
     radius: float
 
 
 KINDS: dict[tuple[int, ...], Kind] = {
-    (1, 8, 8): Kind("an MLP of 64–128–128–10", lambda: mlp(64, 10, (128, 128)), 0.15),
+    (1, 8, 8): Kind("an MLP of 64–128–128–10", lambda classes: mlp(64, classes, (128, 128)), 0.15),
     (1, 28, 28): Kind("our LeNet-5", lenet5, 0.2),
     (3, 32, 32): Kind("our ResNet-20", resnet20, 8 / 255),
 }
 """The nets and radii by the shape of an input."""
+
+
+def four_layers(shape: Sequence[int], classes: int) -> nn.Sequential:
+    """Three convolutions `conv1` to `conv3` with ReLU and a linear layer, for inputs `[c, h, w]`; no norms, so that scales count."""
+    stride = 2 if min(shape[1:]) >= 16 else 1
+    high, wide = (-(-side // (4 * stride)) for side in shape[1:])
+    layers: list[tuple[str, nn.Module]] = [
+        ("conv1", nn.Conv2d(shape[0], 32, 5, stride, 2)),
+        ("relu1", nn.ReLU()),
+        ("conv2", nn.Conv2d(32, 64, 3, 2, 1)),
+        ("relu2", nn.ReLU()),
+        ("conv3", nn.Conv2d(64, 128, 3, 2, 1)),
+        ("relu3", nn.ReLU()),
+        ("flat", nn.Flatten()),
+        ("linear", nn.Linear(128 * high * wide, classes)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
 
 
 @dataclass(frozen=True)
@@ -90,18 +109,23 @@ class Bench:
         order = data.ids.argsort()
         return replace(data, x=data.x[order], y=data.y[order], ids=data.ids[order])
 
-    def fresh(self, net: Callable[[], nn.Module] | None = None) -> Classifier:
-        """A net of these data's kind, or one that `net` makes, with random weights, the same at each call."""
+    @property
+    def classes(self) -> int:
+        """How many classes the data have."""
+        return 1 + max(int(data.y.max()) for data in self._whole.values())
+
+    def fresh(self, make: Callable[[int], nn.Module] | None = None) -> Classifier:
+        """A net of these data's kind, or what `make` makes for so many classes, with random weights, the same at each call."""
         with kept_generators(torch.device("cpu")):
             torch.manual_seed(self.seed)
-            return Classifier((net or self.kind.net)().eval(), 10)
+            return Classifier((make or self.kind.net)(self.classes).eval(), self.classes)
 
     def trained(
         self, name: str, objective: Objective, data: Dataset, steps: int, each: Each = lambda model, epoch: None,
-        net: Callable[[], nn.Module] | None = None,
+        begin: Classifier | None = None,
     ) -> Classifier:  # fmt: skip
-        """A fresh net after at least so many steps of AdamW on the data; kept under `name`, found there by the next call."""
-        batch, model = min(BATCH, len(data)), self.fresh(net)
+        """A fresh net, or a copy of `begin`, after at least so many steps of AdamW; kept under `name`, found there by the next call."""
+        batch, model = min(BATCH, len(data)), self.fresh() if begin is None else begin.around(copy.deepcopy(cast(nn.Module, begin.net)))
         epochs = max(1, math.ceil(steps / (len(data) // batch)))
 
         def watch(step: int, steps: int, row: dict[str, float]) -> None:

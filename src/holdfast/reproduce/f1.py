@@ -43,7 +43,7 @@ def run(bench: Bench) -> Reproduction:
     test, threat = bench.samples("test", bench.of(120, 400)), Linf(bench.kind.radius)
     shape, goal = tuple(test.x.shape[1:]), objectives.nfgsm(threat)
     made = {name: partial(strided, shape) if name == "no blocks" else partial(denoising, shape, name) for name in bench.of(FEW, NETS)}
-    nets = {name: bench.trained(name.replace(" ", "-"), goal, data, steps, net=net) for name, net in made.items()}
+    nets = {name: bench.trained(name.replace(" ", "-"), goal, data, steps, begin=bench.fresh(net)) for name, net in made.items()}
     plan = [toward_random(threat, 10), toward_random(threat, 100)]
     runs = {name: bench.attacked(f"pgd-{name.replace(' ', '-')}", net, test, threat, plan) for name, net in nets.items()}
     suites = {name: bench.attacked(f"suite-{name.replace(' ', '-')}", net, test, threat) for name, net in nets.items()}
@@ -86,10 +86,10 @@ SLIDE = "The document's figures are the slides', within 32/255; their winner of 
 
 def _versions(bench: Bench, data: Dataset, test: Dataset, threat: Linf, steps: int) -> dict[str, Dataset]:
     """The test samples as five attackers leave them, who know a net trained plainly and one trained on N-FGSM."""
-    other, net = replace(bench, seed=bench.seed + 1), partial(strided, tuple(test.x.shape[1:]), (12, 24, 48))
+    other, net = replace(bench, seed=bench.seed + 1), partial(strided, tuple(test.x.shape[1:]), widths=(12, 24, 48))
     hardened = objectives.nfgsm(Linf(threat.radius / 2))
-    plain, hard = (other.trained(f"source-{i}", goal, data, steps, net=net) for i, goal in enumerate((objectives.standard(), hardened)))
-    both = Classifier(Ensemble(plain, hard).eval(), 10)
+    plain, hard = (other.trained(f"source-{i}", goal, data, steps, begin=other.fresh(net)) for i, goal in enumerate((objectives.standard(), hardened)))
+    both = Classifier(Ensemble(plain, hard).eval(), bench.classes)
     pgd, momentum = attacks.pgd(threat, 20), attacks.mi_fgsm(threat, 20)
     plan = {
         "FGSM on the plain net": (attacks.fgsm(threat), plain), "MI-FGSM on it": (momentum, plain), "PGD on the hardened net": (pgd, hard),

@@ -32,7 +32,7 @@ def run(bench: Bench) -> Reproduction:
     tables, curves, stays, suite = [], {}, {}, {}
     for name, net in made.items():
         mark = name.replace(" ", "-")
-        model = bench.trained(mark, objectives.nfgsm(threat), data, steps, net=net)
+        model = bench.trained(mark, objectives.nfgsm(threat), data, steps, begin=bench.fresh(net))
         found = bench.attacked(f"pgd-{mark}", model, test, threat, [toward_random(threat, 10), toward_random(threat, counts[-1])])
         ten, course = fell(found, 0), fell(found, 1)
         stays[name] = {count: left(ten if count == 10 else course, count) for count in counts}

@@ -13,7 +13,7 @@ from holdfast.models.resnets import BasicBlock
 WORDS = "a residual net of three stages of one block (16, 32 and 64 channels)"
 
 
-def strided(shape: tuple[int, ...], widths: tuple[int, int, int] = (16, 32, 64)) -> nn.Module:
+def strided(shape: tuple[int, ...], classes: int, widths: tuple[int, int, int] = (16, 32, 64)) -> nn.Module:
     """Three stages of one residual block each for images `[c, h, w]`; photographs are halved on the way in, and by each later stage."""
     channels, side, _ = shape
     first, second, third = widths
@@ -21,11 +21,11 @@ def strided(shape: tuple[int, ...], widths: tuple[int, int, int] = (16, 32, 64))
     stages = [nn.Sequential(BasicBlock(*sizes)) for sizes in ((first, first, 1), (first, second, 2), (second, third, 2))]
     named: dict[str, nn.Module] = {"stem": nn.Sequential(stem, nn.BatchNorm2d(first), nn.ReLU())}
     named |= {f"layer{number}": stage for number, stage in enumerate(stages, 1)}
-    named |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "linear": nn.Linear(third, 10)}
+    named |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "linear": nn.Linear(third, classes)}
     return nn.Sequential(OrderedDict(named))
 
 
-def denoising(shape: tuple[int, ...], operation: str) -> nn.Module:
+def denoising(shape: tuple[int, ...], operation: str, classes: int) -> nn.Module:
     """The same net with a denoising block at the end of each stage, or for `residual` one more residual block.
 
     What all of them share has the same weights under the same seed, whatever the blocks.
@@ -34,4 +34,4 @@ def denoising(shape: tuple[int, ...], operation: str) -> nn.Module:
     def block(channels: int) -> nn.Module:
         return BasicBlock(channels, channels, 1) if operation == "residual" else Denoise(channels, operation)
 
-    return place(strided(shape), "layer[123]", block, torch.zeros(1, *shape))
+    return place(strided(shape, classes), "layer[123]", block, torch.zeros(1, *shape))

@@ -21,7 +21,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Tables and charts of ours beside the document's, the verdict on each of its trends, and in which ways ours is smaller."""
+    """Tables, charts and pictures of ours beside the document's, the verdict on each of its trends, and in which ways ours is smaller."""
 
     tables: tuple[Table, ...]
     charts: tuple[Chart, ...]
