@@ -182,3 +182,35 @@ class TestPictures:
         for raw in (b"", b"hello", bytes(100), whole[:20], whole[: len(whole) // 2]):
             path.write_bytes(raw)
             refused(f"ant/a.{suffix} cannot be decoded", f"folder:{tmp_path}")
+
+
+def test_decoded_once_and_read_from_the_file(root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path_factory.mktemp("cache") / "below"
+    plain, spec = load_data(f"folder:{root}"), f"folder:{root}?cache={kept}"
+    first = load_data(spec)
+    monkeypatch.setattr("holdfast.data.folder.stack", None)
+    again = load_data(spec)
+    assert torch.equal(first.x, plain.x) and torch.equal(again.x, plain.x) and torch.equal(again.ids, plain.ids)
+    assert again.fingerprint() == plain.fingerprint()
+    again.x[0] = 7
+    assert torch.equal(load_data(spec).x, plain.x), "what is written to the tensor has reached the file"
+    assert [file.suffix for file in kept.iterdir()] == [".npy"]
+
+
+def test_other_pictures_are_decoded_anew(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    kept = tmp_path_factory.mktemp("cache")
+    spec = f"folder:{root}?cache={kept}"
+    before = load_data(spec)
+    pixels = paint(root / "ant" / "0.png", 5, 4)
+    after = load_data(spec)
+    changed = (before.x != after.x).flatten(1).any(dim=1)
+    assert int(changed.sum()) == 1
+    assert np.array_equal(after.x[changed][0].permute(1, 2, 0).numpy(), pixels)
+    assert load_data(f"{spec}&size=3").x.shape[2:] == (3, 3)
+
+
+def test_a_picture_that_cannot_be_read_leaves_no_file(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    kept = tmp_path_factory.mktemp("cache")
+    (root / "cow" / "1.png").write_bytes(b"no picture")
+    refused("cannot be decoded", f"folder:{root}?cache={kept}")
+    assert not list(kept.iterdir())

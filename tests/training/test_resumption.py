@@ -14,10 +14,15 @@ import small_runs
 import torch
 from small_runs import RECIPES, Weights, classifier, images, run, weights
 
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
 from holdfast import Linf
 from holdfast.core.errors import StoreError
 from holdfast.engine.snapshot import Snapshots
 from holdfast.training import Trained, objectives, train, trainer
+from holdfast.training.checkpoint import Checkpoint, Progress
 
 
 def same(one: Weights, other: Weights) -> bool:
@@ -117,6 +122,20 @@ def test_the_same_call_twice_gives_the_same_weights_and_leaves_the_callers_gener
     assert same(weights(one), weights(other))
     assert torch.equal(one.losses, other.losses)
     assert not same(weights(one), weights(train(classifier(), images(), RECIPES["free"], Linf(0.1), 10, seed=1)))
+
+
+def test_the_scale_of_a_float16_loss_goes_on(tmp_path: Path) -> None:
+    def made(scale: float) -> Checkpoint:
+        net = nn.Linear(2, 2)
+        optimiser = SGD(net.parameters(), 0.1)
+        scaling = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=7)
+        return Checkpoint(net, None, optimiser, LambdaLR(optimiser, lambda step: 1.0), {}, {}, Progress(torch.zeros(1)), scaling)
+
+    snapshots, one, other = Snapshots(tmp_path / "snapshot"), made(1024.0), made(2.0)
+    one.write(snapshots, "one")
+    assert other.read(snapshots, "one")
+    assert other.scaling.state_dict() == one.scaling.state_dict()
+    assert other.scaling.state_dict()["scale"] == 1024.0
 
 
 def test_the_snapshot_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from PIL import Image
+from torch import Tensor
 
 from holdfast.core.errors import InputError
 from holdfast.data.dataset import Dataset, window
@@ -22,11 +26,12 @@ def load_folder(source: Source) -> Dataset:
 
     An id is 63 bits of the sha256 of the path below DIR, so it stays when other files come or go. Samples stand in the order
     of their ids, so that `--limit 1000` is a draw from all classes and not the first class.
-    Options: `?size=224` (shorter side to 224, centre kept), `?resize=256&size=224`, `?channels=1`.
+    Options: `?size=224` (shorter side to 224, centre kept), `?resize=256&size=224`, `?channels=1`; `?cache=DIR`: the decoded pictures
+    stay in a file there, and are read from it piece by piece, also by other processes: for more than memory holds.
 
     Raises InputError where class folders or their pictures are missing, one cannot be decoded, or sizes differ without `size`.
     """
-    source.allow(OPTIONS)
+    source.allow((*OPTIONS, "cache"))
     frame = Frame.of(source)
     root = source.path("DIR")
     base = root / source.split if any(_folders(root / source.split)) else root
@@ -39,9 +44,27 @@ def load_folder(source: Source) -> Dataset:
     files.sort()
     places = window(len(files), source.limit, source.offset, source.spec)
     chosen = files[places.start : places.stop]
-    x = stack(_opened([path for _, path, _ in chosen], source), len(chosen), frame, source)
+    paths = [path for _, path, _ in chosen]
+    x = _cached(paths, frame, source) if "cache" in source.options else stack(_opened(paths, source), len(paths), frame, source)
     y, ids = (torch.tensor([entry[part] for entry in chosen], dtype=torch.int64) for part in (2, 0))
     return Dataset(x, y, ids, source.spec, tuple(names))
+
+
+def _cached(paths: list[Path], frame: Frame, source: Source) -> Tensor:
+    """The pictures out of a file that is named by what they are made of, and made where there is none."""
+    stats = [(str(path), *(path.stat().st_size, path.stat().st_mtime_ns)) for path in paths]
+    name = hashlib.sha256(repr((stats, frame)).encode()).hexdigest()[:24]
+    file = Path(source.options["cache"]).expanduser() / f"{name}.npy"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        begun = file.with_suffix(f".{os.getpid()}")
+        try:
+            stack(_opened(paths, source), len(paths), frame, source, lambda shape: open_memmap(begun, "w+", np.uint8, shape))
+            begun.replace(file)
+        finally:
+            begun.unlink(missing_ok=True)
+    # Copy on write: torch wants arrays that may be written to.
+    return torch.from_numpy(np.load(file, mmap_mode="c")).permute(0, 3, 1, 2)
 
 
 def _folders(place: Path) -> list[Path]:

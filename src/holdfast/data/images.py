@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from holdfast.core.errors import ConfigError, InputError
 from holdfast.data.source import Source
 
 OPTIONS = ("size", "resize", "channels")
+Pixels = NDArray[np.uint8]
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -63,8 +65,11 @@ class Frame:
         return picture.crop((left, top, left + self.size, top + self.size))
 
 
-def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, frame: Frame, source: Source) -> Tensor:
-    """`count` named pictures as uint8 `[n, c, h, w]`, a view of `[n, h, w, c]`; decoded one at a time.
+def stack(
+    pictures: Iterable[tuple[str, Image.Image]], count: int, frame: Frame, source: Source,
+    room: Callable[[tuple[int, ...]], Pixels] = lambda shape: np.empty(shape, np.uint8),
+) -> Tensor:  # fmt: skip
+    """`count` named pictures as uint8 `[n, c, h, w]`, a view of `[n, h, w, c]` in what `room` makes; decoded one at a time.
 
     Raises InputError for a picture that cannot be decoded, or whose size differs from the first.
     """
@@ -76,7 +81,7 @@ def stack(pictures: Iterable[tuple[str, Image.Image]], count: int, frame: Frame,
         except Exception as error:  # a damaged picture can raise anything on its way through the decoders
             raise InputError(f"data {source.spec!r}: {name} cannot be decoded ({error}): mend it or take it out") from error
         if place == 0:
-            pixels, first = np.empty((count, *array.shape), np.uint8), name
+            pixels, first = room((count, *array.shape)), name
         elif array.shape != pixels.shape[1:]:
             sizes = f"{name} is {_size(array.shape)}, {first} is {_size(pixels.shape[1:])}"
             option = "size=224" if array.shape[:2] != pixels.shape[1:3] else "channels=3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,6 +27,13 @@ class Progress:
     seconds: float = 0.0
 
 
+class Scaling(Protocol):
+    """What the engine's precision remembers: in float16 the scale of the loss, and since when it has held; else nothing."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """All that a step changes, to and from one file of tensors; nothing in it is ever executed."""
@@ -37,6 +45,7 @@ class Checkpoint:
     kept: dict[str, Tensor]
     memory: dict[str, Tensor]
     progress: Progress
+    scaling: Scaling
 
     def write(self, snapshots: Snapshots, identity: str) -> None:
         """Store it all."""
@@ -48,6 +57,7 @@ class Checkpoint:
         tensors |= {f"moment.{name}": tensor for name, tensor in moments.items()} | {"losses": self.progress.losses}
         one = self.progress
         facts: Facts = {"step": one.step, "best": one.best, "seconds": one.seconds, "history": json.dumps(one.history)}
+        facts["scaling"] = json.dumps(self.scaling.state_dict())
         snapshots.write(tensors, facts | {"identity": identity, "numbers": json.dumps(numbers)})
 
     def read(self, snapshots: Snapshots, identity: str) -> bool:
@@ -67,6 +77,7 @@ class Checkpoint:
         self.kept.update(_under(tensors, "kept."))
         self.memory.update({name: tensor.to(self.progress.losses.device) for name, tensor in _under(tensors, "memory.").items()})
         _restore(self.optimiser, _under(tensors, "moment."), json.loads(str(facts["numbers"])))
+        self.scaling.load_state_dict(json.loads(str(facts["scaling"])))
         one = self.progress
         one.step, one.best, one.seconds = int(facts["step"]), int(facts["best"]), float(facts["seconds"])
         one.history, one.losses = json.loads(str(facts["history"])), tensors["losses"].to(one.losses.device)

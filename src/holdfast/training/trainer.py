@@ -119,16 +119,17 @@ class _Run:
         model.fit_classes(data.x)
         replace(data, y=data.y.clamp_min(0)).validate(model.classes, model.bounds)
         self.device = fabric.device
-        self.data, self.valid = _parted(data, held, seed)
-        self.x, self.y, self.ids = (t.to(self.device) for t in (self.data.x, self.data.y, self.data.ids))
-        batch = min(recipe.batch, len(self.x))
+        learned, self.valid = _parted(data, held, seed)
+        self.x = data.x.to(self.device) if _fits(data.x, self.device) else data.x
+        self.learned, self.y, self.ids = (t.to(self.device) for t in (learned, data.y, data.ids))
+        batch = min(recipe.batch, len(learned))
         self.batch = batch - batch % fabric.world_size
         if self.batch == 0 or recipe.batch % fabric.world_size:
             raise ConfigError(f"batch={recipe.batch} over {fabric.world_size} processes: expected a multiple of their number")
         self.repeats = recipe.objective.repeats if isinstance(recipe.objective, Replayed) else 1
         if self.repeats > 1 and fabric.world_size > 1:
             raise ConfigError(f"{type(recipe.objective).__name__} carries a memory from step to step: train it in one process")
-        self.each = len(self.x) // self.batch * self.repeats
+        self.each = len(learned) // self.batch * self.repeats
         self.steps = recipe.epochs * self.each
         net.to(self.device)
         if self.device.type == "cpu":
@@ -145,7 +146,8 @@ class _Run:
         self.average = AveragedModel(net, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
         self.progress = Progress(torch.zeros(self.steps, dtype=torch.float64, device=self.device))
         self.kept: dict[str, Tensor] = {}
-        self.checkpoint = Checkpoint(net, self.average, optimiser, self.schedule, self.kept, self.inner.memory, self.progress)
+        scaling = fabric.strategy.precision
+        self.checkpoint = Checkpoint(net, self.average, optimiser, self.schedule, self.kept, self.inner.memory, self.progress, scaling)
         folder = None if out is None else Path(out)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -229,11 +231,12 @@ class _Run:
         epoch, place = divmod(shown, self.each // self.repeats)
         if place == 0 or not len(self.order):
             generator = torch.Generator().manual_seed(int(row_key(self.seed, torch.tensor([epoch]), torch.tensor([1]))) & (2**62 - 1))
-            self.order = torch.randperm(len(self.x), generator=generator).to(self.device)
-        rows = self.order[place * self.batch : (place + 1) * self.batch][self.fabric.global_rank :: self.fabric.world_size]
+            self.order = torch.randperm(len(self.learned), generator=generator).to(self.device)
+        order = self.order[place * self.batch : (place + 1) * self.batch][self.fabric.global_rank :: self.fabric.world_size]
+        rows = self.learned[order]
         ids = self.ids[rows]
         draw = Draw(row_key(self.seed, ids, torch.ones_like(ids)), torch.full_like(ids, shown))
-        x = self.model.bounds.intake(augmented(self.x[rows], self.recipe.augment, draw), self.model.dtype, self.device)
+        x = self.model.bounds.intake(augmented(self.x[rows.to(self.x.device)].to(self.device), self.recipe.augment, draw), self.model.dtype, self.device)
         return Lesson.of(x, self.y[rows], ids, self.seed, step)
 
     def _epoch(self) -> None:
@@ -253,8 +256,13 @@ class _Run:
             self.kept.update(weights_of(self.net, self.average))
 
 
-def _parted(data: Dataset, held: float | int, seed: int) -> tuple[Dataset, Dataset]:
-    """The samples to learn from, and those held out: drawn by the seed, all labelled."""
+def _fits(x: Tensor, device: torch.device) -> bool:
+    """Whether all inputs may lie on the device: in a quarter of what is free there. Else each batch goes when it is needed."""
+    return device.type != "cuda" or x.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+
+
+def _parted(data: Dataset, held: float | int, seed: int) -> tuple[Tensor, Dataset]:
+    """The places of the samples to learn from, and those held out: drawn by the seed, all labelled."""
     count = round(held * len(data)) if isinstance(held, float) else held
     if not 0 <= count < len(data):
         raise ConfigError(f"held={held} of {len(data)} samples: expected a share in [0, 1), or fewer than there are")
@@ -263,4 +271,4 @@ def _parted(data: Dataset, held: float | int, seed: int) -> tuple[Dataset, Datas
     if count and not bool((data.y[order[:count]] >= 0).all()):
         raise InputError(f"held={held}: there are too few samples with a label; give held=0")
     learned, kept = order[count:].sort().values, order[:count].sort().values
-    return tuple(replace(data, x=data.x[rows], y=data.y[rows], ids=data.ids[rows]) for rows in (learned, kept))  # type: ignore[return-value]
+    return learned, replace(data, x=data.x[kept], y=data.y[kept], ids=data.ids[kept])
