@@ -42,6 +42,7 @@ class Method:
     objective: Callable[[Classifier | None], Objective]
     net: Callable[[], nn.Module] = signs_net
     taught: bool = False
+    decay: float = 0.01
 
 
 def plain(objective: Objective, net: Callable[[], nn.Module] = signs_net) -> Method:
@@ -59,6 +60,14 @@ def encoded() -> nn.Module:
     return nn.Sequential(
         Thermometer(16, slope=True), nn.Conv2d(48, first.out_channels, first.kernel_size, first.stride, first.padding), *list(net)[1:]
     )
+
+
+def dropped() -> nn.Module:
+    return place(signs_net(), ["2", "5", "8"], lambda channels: nn.Dropout(0.3), EXAMPLE)
+
+
+def saturating() -> nn.Module:
+    return place(signs_net(), ["2", "5", "8"], lambda channels: nn.Tanh(), EXAMPLE, "instead")
 
 
 def depthwise() -> nn.Module:
@@ -82,6 +91,10 @@ METHODS = {
     "double_backprop": plain(objectives.double_backprop()),
     "vat": plain(objectives.vat(1.0)),
     "noise": plain(objectives.noise(0.1)),
+    "weight decay": Method(lambda teacher: objectives.standard(), decay=3.0),
+    "dropout": plain(objectives.standard(), dropped),
+    "confidence reduction": plain(objectives.standard(smoothing=0.3)),
+    "tanh units": plain(objectives.standard(), saturating),
     "stability": plain(objectives.stability()),
     "stability, jpeg": plain(objectives.stability(views="jpeg((50, 90))")),
     "distillation": Method(lambda teacher: objectives.distillation(20, teacher), taught=True),
@@ -115,7 +128,7 @@ def trained(method: Method, name: str, data: Dataset, seed: int, out: Path, thre
         objective = method.objective(teacher)
         # Free training shows each batch several times: as many steps in all.
         epochs = EPOCHS // objective.repeats if isinstance(objective, Replayed) else EPOCHS
-        recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=0.01)
+        recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=method.decay)
         teacher = train(model, data, recipe, held=0, out=out / part, seed=seed).model
     assert teacher is not None
     return teacher

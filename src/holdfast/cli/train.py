@@ -98,6 +98,8 @@ def train_command(
 ) -> None:
     """Train a net by an objective, keep the epoch that is most robust, and measure it by the suite."""
     goal = parse_threat(threat) if threat else None
+    # What cannot be read is told before anything is loaded.
+    parse_objective(objective, goal)
     with kept_generators(torch.device("cpu")):
         torch.default_generator.manual_seed(seed)
         net = net_of(model, weights, device).eval()
