@@ -30,6 +30,9 @@ from holdfast.training.search import Search
 from holdfast.training.validation import alarms, score, validated
 
 
+Parts = tuple[Tensor, ...] | list[Tensor]
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained `model`, in eval mode, with the weights of the `best` epoch (from 0; of the last where nothing was validated).
@@ -142,8 +145,7 @@ class _Run:
         self.task, self.optimiser = fabric.setup(self.inner, optimiser)
         self.model.dtype = next(p.dtype for p in net.parameters() if p.is_floating_point())
         self.order = torch.zeros(0, dtype=torch.int64)
-        averaging = get_ema_multi_avg_fn(recipe.average)
-        self.average = AveragedModel(net, multi_avg_fn=averaging, use_buffers=True) if recipe.average else None
+        self.average = AveragedModel(net, multi_avg_fn=self._averaging, use_buffers=True) if recipe.average else None
         self.progress = Progress(torch.zeros(self.steps, dtype=torch.float64, device=self.device))
         self.kept: dict[str, Tensor] = {}
         scaling = fabric.strategy.precision
@@ -224,6 +226,11 @@ class _Run:
         if self.average is not None:
             self.average.update_parameters(self.net)
         return cast(Tensor, self.fabric.all_reduce(self.inner.value, reduce_op="mean"))
+
+    def _averaging(self, averaged: Parts, current: Parts, count: Tensor | int) -> None:
+        """The exponential average, which forgets fast at first, so that the random weights of the start do not stay in it."""
+        step = self.progress.step
+        get_ema_multi_avg_fn(min(self.recipe.average, (1 + step) / (10 + step)))(averaged, current, count)
 
     def _lesson(self, step: int) -> Lesson:
         """This process's share of the batch of that step, augmented, in the model's range."""
