@@ -103,7 +103,7 @@ def run(bench: Bench) -> Reproduction:
 
 STUDY = Study(
     "f11",
-    "Erdem, Erdem & Karacan, lecture on attacks on deep networks, slide “Training on adversarial examples”",
-    "Training on adversarial examples lowers the error on them epoch by epoch, and improves the generalisation of the model.",
+    "Erdem, Erdem & Karacan, lecture on attacks on deep networks, slides “Training on adversarial examples” and “Defense techniques”",
+    "A model trained on adversarial examples learns not to be fooled by them, and generalises better.",
     run,
 )

@@ -148,7 +148,7 @@ def _scaled(bench: Bench, data: Dataset, test: Dataset, few: Dataset, steps: int
     return (
         f"The paper's nets have nine layers and are trained for 50 epochs on 60,000 samples; here {bench.kind.words}, at least {steps:,} "
         f"steps of AdamW on {len(data):,} samples of {bench.data}, teacher and student alike.",
-        f"The paper attacks 100 samples toward all nine wrong classes; here {len(few):,}, each toward one class drawn at random. At most "
+        f"The paper attacks each sample toward all nine wrong classes; here {len(few):,}, each toward one class drawn at random. At most "
         f"{features.radius:g} features change. Gradients are of {len(test):,} samples, the slide's of 10,000.",
         f"standard-1 is within L∞ {bench.kind.radius:.3g}.",
     )
