@@ -92,18 +92,18 @@ def run(bench: Bench) -> Reproduction:
         ),
     )  # fmt: skip
     scaled = (
-        f"The slide's curves are of hundreds of epochs; here {bench.kind.words}, {epochs} epochs on {len(data):,} samples of {bench.data}, "
-        f"and {len(test):,} test samples.",
+        f"The slide is a picture, of which the document's text keeps the title alone: how long its nets were trained is not known. Here "
+        f"{bench.kind.words}, {epochs} epochs on {len(data):,} samples of {bench.data}, and {len(test):,} test samples.",
         f"FGSM within L∞ {threat.radius:.3g}, without a random start; the loss is the mean of the clean and the FGSM loss (Goodfellow "
         f"et al. 2015, section 6).",
     )
-    note = "Share of test samples that are wrong after the last epoch. The slide is a picture without numbers."
+    note = "Share of test samples that are wrong after the last epoch. The document has no figures of its own to set beside them."
     return Reproduction((Table("Test error", note, tuple(rows)),), (chart,), trends, scaled)
 
 
 STUDY = Study(
     "f11",
-    "Erdem, Erdem & Karacan, lecture on attacks on deep networks, slide “Training on adversarial examples”",
-    "Training on adversarial examples lowers the error on them epoch by epoch, and improves the generalisation of the model.",
+    "Erdem, Erdem & Karacan, lecture on attacks on deep networks, slides “Training on adversarial examples” and “Defense techniques”",
+    "A model trained on adversarial examples learns not to be fooled by them, and generalises better.",
     run,
 )

@@ -28,7 +28,7 @@ DOCUMENT: dict[tuple[int, ...], dict[int, float]] = {
     (1, 28, 28): {5: 0.2467, 10: 0.0678, 20: 0.0134, 30: 0.0144, 40: 0.0045, 50: 0.0145, 100: 0.0045},
     (3, 32, 32): {5: 0.67, 10: 0.4756, 20: 0.1823, 30: 0.1323, 40: 0.0934, 50: 0.0623, 100: 0.0511},
 }
-"""The slide's table, for MNIST and CIFAR-10, where its text can be read."""
+"""The slide's table, where its text can be read. What the columns are (MNIST, CIFAR-10), and the last row, is from Papernot et al. 2016."""
 EDGES = (0.0, 1e-40, 1e-35, 1e-30, 1e-25, 1e-20, 1e-15, 1e-10, 1e-5, 1e-3, float("inf"))
 FEATURES = 112 / 784
 """The share of the features that the attack may change."""
@@ -99,7 +99,7 @@ def softened(model: Classifier) -> Classifier:
 def amplitude(model: Classifier, data: Dataset, piece: int = 100) -> Tensor:
     """Per sample the mean of |∂F_j/∂x_i| over classes and inputs, F = softmax(z), in double precision: `[n]`.
 
-    Source: Papernot et al. 2016, arXiv:1511.04508, section V.C.
+    Source: Papernot et al. 2016, arXiv:1511.04508, what the slide calls the adversarial gradient amplitude.
     """
     net, found = copy.deepcopy(cast(nn.Module, model.net)).double(), []
     for x in data.x.split(piece):
@@ -148,7 +148,7 @@ def _scaled(bench: Bench, data: Dataset, test: Dataset, few: Dataset, steps: int
     return (
         f"The paper's nets have nine layers and are trained for 50 epochs on 60,000 samples; here {bench.kind.words}, at least {steps:,} "
         f"steps of AdamW on {len(data):,} samples of {bench.data}, teacher and student alike.",
-        f"The paper attacks 100 samples toward all nine wrong classes; here {len(few):,}, each toward one class drawn at random. At most "
+        f"The paper attacks each sample toward all nine wrong classes; here {len(few):,}, each toward one class drawn at random. At most "
         f"{features.radius:g} features change. Gradients are of {len(test):,} samples, the slide's of 10,000.",
         f"standard-1 is within L∞ {bench.kind.radius:.3g}.",
     )

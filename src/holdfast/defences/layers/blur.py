@@ -56,7 +56,7 @@ class Depthwise(nn.Conv2d):
     """y_k = w_k ∗ x_k: a filter of its own for each channel, learned, of `size` × `size` pixels, without bias.
 
     `[n, channels, h, w]` to the same shape; zero beside the image. Starts as a box blur, the filter that `filter_penalty` is smallest
-    for among those of the same sum. Train it with `filter_penalty` (α from 1e-5 to 0.1 in the paper) added to the loss.
+    for among those of the same sum. Train it with `filter_penalty` added to the loss.
 
     Raises ConfigError for a size that is not odd, or fewer than one channel.
     Source: Raju & Lipasti 2019, "BlurNet": a depthwise convolution after the first layer. Differs from it: where it starts is not
@@ -85,7 +85,7 @@ def filter_penalty(weight: Float[Tensor, "k 1 h w"]) -> Float[Tensor, ""]:
 def variation_penalty(maps: Maps) -> Float[Tensor, ""]:
     """1/(N K) Σ_n Σ_k TV(F_nk), TV(f) = Σ_ij |f_{i+1,j} − f_ij| + |f_{i,j+1} − f_ij|, of feature maps F `[n, k, h, w]`.
 
-    Source: Raju & Lipasti 2019, "BlurNet", total variation regularisation of the first layer's maps; they add α_TV (1e-5, 1e-4) times it.
+    Source: Raju & Lipasti 2019, "BlurNet", total variation regularisation of the first layer's maps; they add α_TV times it.
 
     >>> variation_penalty(torch.tensor([[[[0.0, 1.0], [3.0, 3.0]]]])).item()
     6.0

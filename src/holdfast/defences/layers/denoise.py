@@ -30,7 +30,7 @@ class Denoise(nn.Module):
     `[n, c, h, w]` with c = `channels`, any h and w, to the same shape. `operation`: `mean`, `median` (3×3), `bilateral_gaussian`,
     `bilateral_dot` (weights within 3×3), `nonlocal_gaussian`, `nonlocal_dot` (weights over the whole image), or `null` (the
     convolution alone); see `operations`. `embedded`: the weights are made of two embeddings θ x and φ x, 1×1 convolutions to
-    c / 2 features; None is the paper's choice, Gaussian weights embedded, dot products not.
+    c / 2 features; None is the choice of the authors' nets, Gaussian weights embedded, dot products not.
 
     Starts as the identity: the normalisation's γ is 0, as in each residual block of the authors' code. `nonlocal_gaussian` keeps
     n (h w)² weights for the gradient; all others are linear in h w.

@@ -22,7 +22,7 @@ class Noise(nn.Module):
     its own key, so that evaluations can be repeated; elsewhere it comes from torch's generator.
 
     Raises ConfigError for a deviation that is negative or not finite.
-    Source: Liu, Cheng, Zhang & Hsieh 2018, "Towards robust neural networks via random self-ensemble", section 3, algorithm 1.
+    Source: Liu, Cheng, Zhang & Hsieh 2018, "Towards robust neural networks via random self-ensemble".
 
     >>> Noise(0.0)(torch.ones(1, 2))
     tensor([[1., 1.]])
@@ -49,7 +49,7 @@ class Ensemble(nn.Module):
     The net is held, not copied.
 
     Raises ConfigError for fewer than one draw.
-    Source: Liu et al. 2018, section 3 and algorithm 1, testing: the ensemble of predictions.
+    Source: Liu et al. 2018, the ensemble of predictions; their code, xuanqing94/RobustNet, sums probabilities, too.
 
     >>> Ensemble(nn.Linear(4, 3), 5)(torch.rand(2, 4)).exp().sum(dim=1).round(decimals=5).tolist()
     [1.0, 1.0]
@@ -76,7 +76,7 @@ def self_ensemble(net: nn.Module, example: Tensor, init: float = 0.4, inner: flo
     Train `.net` on single draws, as the paper does, then ask the whole; give it to `Classifier(…, stochastic=True)`.
 
     Raises ConfigError where the net has no convolution, or for a negative deviation.
-    Source: Liu et al. 2018, section 3; 0.4 and 0.1 are what the authors' scripts have for CIFAR-10 in [0, 1].
+    Source: Liu et al. 2018; 0.4 and 0.1 are what the authors' scripts have for CIFAR-10 in [0, 1].
     Differs from their code: their VGG-16 puts `init` before the second convolution.
 
     >>> from holdfast.models import lenet5

@@ -4,7 +4,7 @@ All take images `[n, c, h, w]` of any size to the same shape, are differentiable
 at pixel i; Ω(i) are those of the 3×3 pixels around i that lie in the image; θ and φ `[n, d, h, w]` are what weights are made of, x itself
 or embeddings of it.
 
-Source: Xie et al. 2019, "Feature denoising for improving adversarial robustness", section 4.1.
+Source: Xie et al. 2019, "Feature denoising for improving adversarial robustness", section 4.
 """
 
 from __future__ import annotations

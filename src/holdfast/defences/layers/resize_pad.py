@@ -27,9 +27,10 @@ class ResizePad(nn.Module):
     `kind`: `nearest`, or `bilinear`. Stands before a net that takes any size: `nn.Sequential(ResizePad(331), net)`.
 
     Raises ConfigError for another kind, a side below one, or a value that is not finite; InputError for an image larger than `side`.
-    Source: Xie, Wang, Zhang, Ren & Yuille 2018, "Mitigating adversarial effects through randomization", section 3: 299 to [299, 331),
-    padded with zeros to 331. Differs from their code: a size for every image, not one for the batch; no flips; sizes from that of
-    the image as in the paper, not from 310.
+    Source: Xie, Wang, Zhang, Ren & Yuille 2018, "Mitigating adversarial effects through randomization": 299 to [299, 331), padded with
+    zeros to 331. Differs from their code (cihangxie/NIPS2017_adv_challenge_defense): a size for every image, not one for the batch; no
+    flips; sizes from that of the image as their text has it, not from 310. Their net sees pixels in −1..1, where zero is grey: for inputs
+    in 0..1 that is `value=0.5`.
 
     >>> x = ResizePad(4, value=0.5)(torch.ones(1, 1, 3, 3))
     >>> x.shape, int((x == 1).sum()), int((x == 0.5).sum())

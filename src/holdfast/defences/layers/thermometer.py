@@ -25,9 +25,10 @@ class Thermometer(nn.Module):
     training needs who attacks the input itself.
 
     Raises ConfigError for fewer than one level.
-    Source: Buckman, Roy, Raffel & Goodfellow 2018, "Thermometer encoding: one hot way to resist adversarial examples", section 3;
-    the slope is that of Athalye, Carlini & Wagner 2018, "Obfuscated gradients", section 5.3.1 (which counts levels below).
-    Differs from the former: none of its logit-space attack (LS-PGA); attacks here move the input.
+    Source: Buckman, Roy, Raffel & Goodfellow 2018, "Thermometer encoding: one hot way to resist adversarial examples"; the slope
+    after Athalye, Carlini & Wagner 2018, "Obfuscated gradients".
+    Differs from the former: none of its logit-space attack (LS-PGA); attacks here move the input. From the code of the latter: it counts
+    levels below, and its ramp is as wide as one level, the one before; here every level below x has a slope.
 
     >>> Thermometer(10)(torch.tensor([[0.13], [0.66]])).int().tolist()
     [[0, 1, 1, 1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]]

@@ -49,7 +49,7 @@ def pgd(
     the input as it is.
 
     Raises ConfigError for a radius or step that is not positive and finite, and a share outside [0, 1].
-    Source: Madry et al. 2018, equation 2.1 and section 5; `targeted` and `still` Xie et al. 2019, arXiv:1812.03411, section 5.
+    Source: Madry et al. 2018, equation 2.1; `targeted` and `still` Xie et al. 2019, arXiv:1812.03411, section 5.
     Differs from the paper: the attack sees the net in eval mode; a row starts still, not a batch.
 
     >>> pgd(8 / 255).attack.stop.steps
@@ -76,8 +76,8 @@ def fgsm(threat: Threat | float, step: float | None = None, smoothing: float = 0
     (catastrophic overfitting): watch the alarm.
 
     Raises ConfigError for a radius or step that is not positive and finite.
-    Source: Wong et al. 2020, algorithm 3; Goodfellow et al. 2015, section 6, without the random start.
-    Differs from the paper: the attack sees the net in eval mode.
+    Source: Wong et al. 2020, and their code, locuslab/fast_adversarial; Goodfellow et al. 2015, section 6, without the random start.
+    Differs from their code: the attack sees the net in eval mode.
 
     >>> fgsm(8 / 255).attack.stop.steps
     1
@@ -109,8 +109,9 @@ def nfgsm(threat: Threat | float, noise: float = 2.0, step: float = 1.0, smoothi
     Inputs `[n, ...]` in the model's range; L∞ only; labels smoothed by `smoothing`.
 
     Raises ConfigError for another norm, or a radius that is not positive and finite.
-    Source: de Jorge et al. 2022, equation 4 and algorithm 1.
-    Differs from the paper: x' is clipped to the valid range; the attack sees the net in eval mode.
+    Source: de Jorge et al. 2022, and their code, pdejorge/N-FGSM, whose k and α are the same.
+    Differs from the paper: x' is clipped to the valid range, as in their code, which clips x + η as well; the attack sees the net in eval
+    mode.
 
     >>> nfgsm(8 / 255).noise
     2.0

@@ -37,7 +37,7 @@ def alp(
     Inputs `[n, ...]` in the model's range, asked together with their examples in one batch; all labelled, smoothed by `smoothing`.
 
     Raises ConfigError for a radius or step that is not positive and finite.
-    Source: Kannan et al. 2018 and their code, whose mean square is over inputs and classes.
+    Source: Kannan et al. 2018 and their code (tensorflow/models), whose mean square is over inputs and classes, and λ = 0.5 in its example.
     Differs from the paper: the attack sees the net in eval mode, as in their code. Engstrom et al. 2018 broke the defence: attack it long.
 
     >>> alp(8 / 255).weight

@@ -45,8 +45,9 @@ def avmixup(
     x' by `steps` of PGD; λ₁ = `near`, λ₂ = `far`: the label's share at either end. Inputs `[n, ...]` in the model's range, all labelled.
 
     Raises ConfigError for a radius or step that is not positive and finite, a γ that is not positive, or shares outside [0, 1].
-    Source: Lee et al. 2020, "Adversarial vertex mixup", and a public implementation of it.
-    Differs from it: the attack sees the net in eval mode; the vertex is clipped to the valid range, as there.
+    Source: Lee et al. 2020, "Adversarial vertex mixup", and their code, Saehyung-Lee/cifar10_challenge, whose constants for CIFAR-10
+    are the defaults.
+    Differs from their code: the attack sees the net in eval mode. As there, the vertex is clipped to the valid range.
 
     >>> avmixup(8 / 255).gamma
     2.0

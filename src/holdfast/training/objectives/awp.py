@@ -66,8 +66,9 @@ def awp(objective: Objective, gamma: float = 0.005) -> WeightsPerturbed:
     cost of the loss; a batch norm's statistics see the batch once.
 
     Raises ConfigError for a γ that is not positive, or an objective that cannot be wrapped.
-    Source: Wu et al. 2020, equations 7 to 12, and their code.
-    Differs from their code: weight decay acts on θ, not on θ + v; nothing waits some epochs first.
+    Source: Wu et al. 2020, and their code, csdongxian/AWP, where γ is 0.005 with TRADES, and 0.01 with PGD training.
+    Differs from their code: weight decay acts on θ, not on θ + v; no epochs go by without it (there ten, with TRADES); a tensor counts
+    by its axes alone, whatever its name (there one with `weight` in it).
 
     >>> from holdfast.training.objectives import trades
     >>> awp(trades(8 / 255)).inner.beta

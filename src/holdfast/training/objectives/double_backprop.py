@@ -33,8 +33,9 @@ def double_backprop(weight: float = 1.0) -> DoubleBackprop:
 
     Raises ConfigError for a weight that is negative or not finite.
     Source: Drucker & LeCun 1992, "Improving generalization performance using double backpropagation"; Ross & Doshi-Velez 2018.
-    Differs from the code of Ross & Doshi-Velez: it takes half the squared gradient of the batch's *mean* loss, which falls with the batch's
-    size; here each row has its own, and batch norm its running statistics in the second term.
+    Differs from the code of Ross & Doshi-Velez (dtak/adversarial-robustness-public): it takes half the squared gradient of the
+    batch's *mean* loss, which falls with the batch's size; here each row has its own, and batch norm its running statistics in the
+    second term.
 
     >>> double_backprop(0.1).weight
     0.1

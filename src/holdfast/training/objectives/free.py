@@ -50,7 +50,7 @@ def free(threat: Threat | float, repeats: int = 8, step: float = 1.0, smoothing:
     {`change`: `[batch, ...]`}, one δ for each place in a batch. Take 1 / `repeats` of the epochs, and a batch's augmentation once for all.
 
     Raises ConfigError for another norm, a radius that is not positive and finite, or fewer than one repeat.
-    Source: Shafahi et al. 2019, algorithm 1, and their code.
+    Source: Shafahi et al. 2019, and their code, ashafahi/free_adv_train (8 repeats) and mahyarnajibi/FreeAdversarialTraining (4).
     Differs from their code: the gradient is taken at the clipped input, so values beyond the valid range have one, too.
 
     >>> free(8 / 255, repeats=4).repeats

@@ -61,8 +61,8 @@ def llr(threat: Threat | float, weight: float = 4.0, mu: float = 3.0, steps: int
 
     Raises ConfigError for another threat, a radius or step that is not positive and finite, weights that are negative, or no steps.
     Source: Qin et al. 2019, the section on the local linearity regulariser; code, google-deepmind/local_linearity_regularizer.
-    Differs from the code: steepest steps instead of Adam's at rate 0.1; ℓ weighs 1 (there 2, with λ = 4 and μ = 1.2); batch norm takes its
-    running statistics, not the batch's, in what is regularised; the radius grows only if the caller lets it.
+    Differs from the code: steepest steps instead of Adam's at rate 0.1; ℓ weighs 1 (there 2, with λ = 4 and μ = 4 · 0.3); batch norm takes
+    its running statistics, not the batch's, in what is regularised; the radius grows only if the caller lets it (there over 500 steps).
 
     >>> llr(8 / 255).weight
     4.0

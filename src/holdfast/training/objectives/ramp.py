@@ -38,8 +38,9 @@ def ramp(objective: Objective, steps: int = 2000) -> Ramped:
     a long time, or ever.
 
     Raises ConfigError for fewer than one step, or an objective that cannot be wrapped.
-    Source: Gowal et al. 2018, section 4, the schedule of ε.
-    Differs from it: there the bound is taken at the smaller radius; here what was found at the whole radius is brought nearer.
+    Source: Gowal et al. 2018, the schedule of ε, and their code, google-deepmind/interval-bound-propagation.
+    Differs from their code: there the bound is taken at the smaller radius; here what was found at the whole radius is brought nearer.
+    There the radius stays 0 for 2,000 steps by default and grows over 10,000; here it grows from the first.
 
     >>> from holdfast.training.objectives import pgd
     >>> ramp(pgd(0.3), 500).inner.attack.threat.radius
