@@ -75,6 +75,8 @@ def harden(sheet: Sheet, name: str, one: Hardening, out: Path, quick: bool) -> N
     torch.manual_seed(0)
     model, threat = Classifier(one.net().eval(), 10), Linf(one.radius)
     recipe = replace(one.recipe, epochs=1) if quick else one.recipe
+    out = out / "quick" if quick else out
+    again = ", resumed" if (out / name).exists() else ""
     trained = train(model, (x, y), recipe, threat, 40 if quick else 500, out / name, watch=lambda step, steps, row: tell(name, step, row))
     minutes = trained.history[-1]["seconds"] / 60
     found = evaluate(trained.model, one.test(64 if quick else one.images), threat, out=out / name / "evaluation")
@@ -82,7 +84,7 @@ def harden(sheet: Sheet, name: str, one: Hardening, out: Path, quick: bool) -> N
     sheet.row(
         f"hardened: {name}, {len(y):,} training images, {recipe.epochs} epochs", found.n,
         f"robust {robust.value:.4f} ({robust.low:.4f}–{robust.high:.4f}), clean {clean.value:.4f} ({clean.low:.4f}–{clean.high:.4f}) "
-        f"in {minutes:.1f} min", f"standard-1, {threat}; epoch {trained.best + 1} kept; alarms: {len(trained.alarms)}",
+        f"in {minutes:.1f} min{again}", f"standard-1, {threat}; epoch {trained.best + 1} kept; alarms: {len(trained.alarms)}",
         f"≥ {one.robust:g} robust" + (f", ≥ {one.clean:g} clean" if one.clean else "") + f", ≤ {MINUTES} min",
         robust.value >= one.robust and clean.value >= one.clean and minutes <= MINUTES,
     )  # fmt: skip

@@ -49,7 +49,7 @@ def main() -> None:
     sheet = Sheet(options.record)
     for name in options.studies:
         on = options.on or ON[name]
-        folder = options.out / f"{name}-{on}"
+        folder = options.out / f"{name}-{on}{'-quick' if options.quick else ''}"
         begun = folder.exists()
         found, told = reproduce(name, Bench(data(on, options.out), folder, fast=options.quick))
         minutes = told["seconds"] / 60

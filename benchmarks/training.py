@@ -154,7 +154,7 @@ def compare(sheet: Sheet, name: str, device: str, batch: int, steps: int, rounds
         "ART": lambda: art(nets["ART"], x, y, batch, name),
         "torchattacks": lambda: looped(nets["torchattacks"], x, y, batch, name, torchattacked),
     }
-    seconds = interleaved(calls, rounds, warm=device != "cpu", timer=time.perf_counter if device != "cpu" else time.process_time)
+    seconds = interleaved(calls, rounds, timer=time.perf_counter if device != "cpu" else time.process_time)
     speed = {label: n * len(each) / sum(each) for label, each in seconds.items()}
     contests = (("ours", "bare, chosen layout", 0.95), ("ours", "bare", None), ("quick", "ART", 3.0), ("quick", "torchattacks", 3.0))
     for mode, label, bar in contests:

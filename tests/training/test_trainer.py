@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from holdfast import Classifier, Linf
 from holdfast.core.errors import ConfigError, InputError, ModelError
+from holdfast.defences.layers import Noise
+from holdfast.parts.threats import Occlusion
 from holdfast.training import Objective, Recipe, Trained, objectives, train
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import taught
@@ -249,6 +251,50 @@ def test_lower_precision_learns_and_goes_on(name: str, tmp_path) -> None:  # typ
     assert not torch.equal(whole.losses, train(classifier(), images(), RECIPES[name], Linf(0.1), 10).losses)
 
 
+@dataclass(frozen=True)
+class Wary(Objective):
+    """An objective that notes what its inputs are, and the largest distance from them to what is found."""
+
+    inner: Objective
+    seen: list[tuple[torch.dtype, float]] = field(default_factory=list, repr=False)
+
+    def look(self, model: Classifier, lesson: Lesson) -> Tensor:
+        found = self.inner.look(model, lesson)
+        self.seen.append((lesson.x.dtype, float((found - lesson.x).abs().max())))
+        return found
+
+    def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
+        return self.inner.loss(model, lesson, found)
+
+
+@pytest.mark.parametrize("inner", [objectives.pgd(0.01, steps=3), objectives.trades(0.01, steps=3)], ids=["pgd", "trades"])
+def test_in_mixed_precision_radii_are_whole_and_every_weight_learns(inner: Objective) -> None:
+    """Bright inputs, whose last place in bfloat16 is near the radius."""
+    wary, model, moved = Wary(inner), classifier(drop=0.0), []
+    x, y = images()
+
+    def watch(*_: object) -> None:
+        moved.append(all(p.grad is not None and bool((p.grad != 0).any()) for p in net(model).parameters()))
+
+    train(model, (x // 2 + 128, y), Recipe(wary, 2, 8, precision="bf16-mixed"), held=0, watch=watch)
+    assert {dtype for dtype, _ in wary.seen} == {torch.float32}
+    assert all(0.005 < far <= 0.01 + 1e-6 for _, far in wary.seen)
+    assert len(moved) == 10 and all(moved)
+
+
+def test_validation_draws_the_same_wherever_the_generator_stands() -> None:
+    histories = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = Classifier(nn.Sequential(Noise(0.5), nn.Flatten(), nn.Linear(64, 3)).double().eval(), 3)
+        with torch.no_grad():
+            for p in net(model).parameters():
+                p.copy_(torch.linspace(-1, 1, p.numel(), dtype=p.dtype).reshape(p.shape))
+        found = train(model, images(), PLAIN, Linf(0.05), held=20)
+        histories.append([(row["clean"], row["robust"], row["loss"]) for row in found.history])
+    assert histories[0] == histories[1]
+
+
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_the_net_itself_in_another_precision(precision: str) -> None:
     trained = train(classifier(), images(), replace(PLAIN, precision=precision), Linf(0.1), 10)
@@ -263,6 +309,14 @@ def test_what_cannot_be_trained_is_refused() -> None:
     net(frozen).requires_grad_(False)
     with pytest.raises(ConfigError, match="nothing can be trained"):
         train(frozen, images(), PLAIN)
+    with pytest.raises(ConfigError, match="patience=2: no samples are held out"):
+        train(classifier(), images(), replace(PLAIN, patience=2), held=0)
+    with pytest.raises(ConfigError, match="search='folded': Free makes no search"):
+        train(classifier(), images(), replace(RECIPES["free"], search="folded"))
+    with pytest.raises(ConfigError, match=r"threat .*: epochs are compared under PGD, which cannot move in it"):
+        train(classifier(), images(), PLAIN, Occlusion(2.0))
+    with pytest.raises(InputError, match="label -2"):
+        train(classifier(), (images()[0], images()[1] - 2), PLAIN)
     with pytest.raises(ConfigError, match="precision='fp12'"):
         train(classifier(), images(), replace(PLAIN, precision="fp12"))
     with pytest.raises(InputError, match="images"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from holdfast.core.errors import InputError
 from holdfast.data.dataset import Dataset, window
-from holdfast.data.images import OPTIONS, Frame, stack
+from holdfast.data.images import OPTIONS, Frame, Pixels, stack
 from holdfast.data.source import Source
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -57,9 +59,16 @@ def _cached(paths: list[Path], frame: Frame, source: Source) -> Tensor:
     file = Path(source.options["cache"]).expanduser() / f"{name}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        begun = file.with_suffix(f".{os.getpid()}")
+        begun = file.with_suffix(f".{uuid4().hex}")
+
+        def room(shape: tuple[int, ...]) -> Pixels:
+            free = shutil.disk_usage(begun.parent).free
+            if math.prod(shape) > free:
+                raise InputError(f"data {source.spec!r}: {begun.parent} has {free:,} bytes left, {math.prod(shape):,} are needed: make room")
+            return open_memmap(begun, "w+", np.uint8, shape)
+
         try:
-            stack(_opened(paths, source), len(paths), frame, source, lambda shape: open_memmap(begun, "w+", np.uint8, shape))
+            stack(_opened(paths, source), len(paths), frame, source, room)
             begun.replace(file)
         finally:
             begun.unlink(missing_ok=True)

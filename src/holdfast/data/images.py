@@ -85,7 +85,7 @@ def stack(
         elif array.shape != pixels.shape[1:]:
             sizes = f"{name} is {_size(array.shape)}, {first} is {_size(pixels.shape[1:])}"
             option = "size=224" if array.shape[:2] != pixels.shape[1:3] else "channels=3"
-            remedy = f"{source.kind}:{source.place}?{option}"
+            remedy = f"{source.spec}{'&' if source.options else '?'}{option}"
             raise InputError(f"data {source.spec!r}: {sizes}: pictures must be of one size: pass {remedy}")
         pixels[place] = array
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -84,7 +84,7 @@ def replica(model: Model, choice: Choice) -> Model:
     if choice.form == "own":
         return model
     if not isinstance(model, Wrapper) or not isinstance(model.net, nn.Module):
-        raise ModelError("the model holds no torch module to copy: search on the model itself (replica=False, --no-replica)")
+        raise ModelError("the model holds no torch module to copy: search on the model itself (replica=False, --no-replica; in training search='own')")
     try:
         net = copied(model.net)
         net = _folded(net) if choice.form == "folded" else net
@@ -95,7 +95,7 @@ def replica(model: Model, choice: Choice) -> Model:
     except Exception as error:  # copying and tracing run the user's own code: it can raise anything
         raise ModelError(
             f"the module cannot be {choice.form} ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}): "
-            f"search on the model itself (replica=False, --no-replica)"
+            f"search on the model itself (replica=False, --no-replica; in training search='own')"
         ) from error
 
 

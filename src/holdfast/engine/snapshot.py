@@ -47,7 +47,7 @@ class Snapshots:
                 facts = json.loads(file.metadata()["facts"])
                 return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (no mapping)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"snapshot {self.path} cannot be read ({error}): delete it to start this attack again") from error
+            raise StoreError(f"snapshot {self.path} cannot be read ({error}): delete it to start again") from error
 
     def discard(self) -> None:
         if self.path is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def write(study: Study, bench: Bench, found: Reproduction, spent: float) -> Path
 
 def command(study: Study, bench: Bench) -> str:
     """The call that makes the same again."""
-    return f"holdfast reproduce {study.name}{' --fast' if bench.fast else ''} --data {bench.data} --seed {bench.seed}"
+    return f"holdfast reproduce {study.name}{' --fast' if bench.fast else ''} --data {shlex.quote(bench.data)} --seed {bench.seed}"
 
 
 def written(findings: tuple[Finding, ...]) -> list[tuple[str, str, str, str]]:

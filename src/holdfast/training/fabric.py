@@ -29,13 +29,14 @@ def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
         raise ConfigError(f"training needs Lightning Fabric ({error}): pip install 'holdfast[train]'") from error
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     device, own = model.device, "64-true" if model.dtype == torch.float64 else "32-true"
-    accelerator = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {device}: nets are trained on cpu or cuda, in float64 sums that others lack; give --device cpu")
     try:
         if world > 1:
-            fabric = Fabric(accelerator=accelerator, strategy="ddp", devices=local, num_nodes=world // local, precision=precision or own)  # type: ignore[arg-type]
+            fabric = Fabric(accelerator=device.type, strategy="ddp_find_unused_parameters_true", devices=local, num_nodes=world // local, precision=precision or own)  # type: ignore[arg-type]
         else:
-            devices = [device.index or 0] if accelerator != "cpu" else 1
-            fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision or own)  # type: ignore[arg-type]
+            devices = [device.index or 0] if device.type == "cuda" else 1
+            fabric = Fabric(accelerator=device.type, devices=devices, precision=precision or own)  # type: ignore[arg-type]
     except ValueError as error:
         raise ConfigError(f"precision={precision!r}: {str(error).splitlines()[0]}") from error
     fabric.launch()

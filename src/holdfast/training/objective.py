@@ -37,10 +37,17 @@ class Objective(ABC):
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         """The scalar to be lowered, `found` held fixed."""
 
+    @property
+    def chain(self) -> tuple[Objective, ...]:
+        """This objective, and those that it wraps, from the outside in."""
+        return (self,)
+
     def __call__(self, model: Classifier, lesson: Lesson, search: Search = "own") -> Tensor:
         assert isinstance(model.net, nn.Module)
         with calm(model.net):
             found = self.look(searched(model, search), lesson).detach()
+        # Weights that were cast where no gradient was asked for have none.
+        torch.clear_autocast_cache()
         return self.loss(model, lesson, found)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from holdfast.core.draw import Draw, row_key
-from holdfast.core.errors import ConfigError, InputError, ModelError
+from holdfast.core.errors import ConfigError, InputError, ModelError, StoreError
 from holdfast.core.types import Threat
 from holdfast.data import Dataset, from_tensors
 from holdfast.engine.noise import kept_generators, seeded_generators
@@ -22,12 +22,12 @@ from holdfast.models import Classifier
 from holdfast.training.augment import augmented
 from holdfast.training.checkpoint import Checkpoint, Progress, weights_of
 from holdfast.training.fabric import Fabric, fabric_of
-from holdfast.training.lesson import Lesson
+from holdfast.training.lesson import UNLABELLED, Lesson
 from holdfast.training.objective import Objective
 from holdfast.training.recipe import Recipe
 from holdfast.training.replayed import Memory, Replayed
 from holdfast.training.search import Search
-from holdfast.training.validation import alarms, score, validated
+from holdfast.training.validation import alarms, score, validated, watched
 
 
 Parts = tuple[Tensor, ...] | list[Tensor]
@@ -56,9 +56,12 @@ class Task(nn.Module):
         super().__init__()
         self.net, self.model, self.objective, self.search = cast(nn.Module, model.net), model, objective, search
         self.value, self.memory = torch.zeros(()), Memory()
+        self.lesson: Lesson | None = None
 
-    def forward(self, x: Tensor, y: Tensor, key: Tensor, step: Tensor) -> Tensor:
-        lesson, objective = Lesson(x, y, key, step), self.objective
+    def forward(self, step: Tensor) -> Tensor:
+        # The lesson is no argument: in low precision the engine would round the inputs to it, and radii with them.
+        lesson, objective = self.lesson, self.objective
+        assert lesson is not None
         if isinstance(objective, Replayed):
             loss = objective.again(self.model, lesson, self.memory)
         else:
@@ -120,18 +123,15 @@ class _Run:
         self.recipe, self.threat, self.seed, self.fabric = recipe, threat, seed, fabric
         net = cast(nn.Module, model.net)
         model.fit_classes(data.x)
-        replace(data, y=data.y.clamp_min(0)).validate(model.classes, model.bounds)
+        replace(data, y=data.y.where(data.y != UNLABELLED, 0)).validate(model.classes, model.bounds)
+        if threat is not None:
+            watched(threat)
         self.device = fabric.device
         learned, self.valid = _parted(data, held, seed)
         self.x = data.x.to(self.device) if _fits(data.x, self.device) else data.x
         self.learned, self.y, self.ids = (t.to(self.device) for t in (learned, data.y, data.ids))
-        batch = min(recipe.batch, len(learned))
-        self.batch = batch - batch % fabric.world_size
-        if self.batch == 0 or recipe.batch % fabric.world_size:
-            raise ConfigError(f"batch={recipe.batch} over {fabric.world_size} processes: expected a multiple of their number")
+        self.batch = _batch(recipe, len(learned), len(self.valid), fabric.world_size)
         self.repeats = recipe.objective.repeats if isinstance(recipe.objective, Replayed) else 1
-        if self.repeats > 1 and fabric.world_size > 1:
-            raise ConfigError(f"{type(recipe.objective).__name__} carries a memory from step to step: train it in one process")
         self.each = len(learned) // self.batch * self.repeats
         self.steps = recipe.epochs * self.each
         net.to(self.device)
@@ -160,7 +160,8 @@ class _Run:
     def go(self, watch: Callable[[int, int, dict[str, float]], None], halt: Callable[[], bool]) -> Trained:
         one, complete, sound = self.progress, True, True
         self.checkpoint.read(self.snapshots, self.identity)
-        begun = time.monotonic() - one.seconds
+        self._together()
+        self.begun = time.monotonic() - one.seconds
         self.net.train()
         while one.step < self.steps and not self._over():
             if halt():
@@ -168,8 +169,9 @@ class _Run:
                 break
             one.losses[one.step] = self._step(one.step)
             one.step += 1
-            one.seconds = time.monotonic() - begun
-            ends, due = one.step % self.each == 0, self.snapshots.is_due()
+            one.seconds = time.monotonic() - self.begun
+            # The first process alone writes.
+            ends, due = one.step % self.each == 0, self.fabric.is_global_zero and self.snapshots.is_due()
             sound = not (ends or due) or self._sound()
             # Of several processes, all see an epoch end, and each its own clock.
             if not sound and (ends or self.fabric.world_size == 1):
@@ -177,7 +179,7 @@ class _Run:
             if ends:
                 self._epoch()
             watch(one.step, self.steps, one.history[-1] if one.history else {})
-            if due and sound and self.fabric.is_global_zero:
+            if due and sound:
                 self.checkpoint.write(self.snapshots, self.identity)
         self.net.eval()
         sound = sound and self._sound()
@@ -188,6 +190,13 @@ class _Run:
         if (complete or lost) and self.kept:
             self.net.load_state_dict(self.kept)
         return Trained(self.model, tuple(one.history), losses, one.best, (*alarms(one.history, len(self.valid)), *lost), complete)
+
+    def _together(self) -> None:
+        """Raise StoreError where processes would go on from different steps."""
+        step = torch.tensor(float(self.progress.step), device=self.device)
+        least, most = (float(self.fabric.all_reduce(sign * step, reduce_op="max")) * sign for sign in (-1, 1))
+        if least != most:
+            raise StoreError(f"processes would go on from steps {least:.0f} to {most:.0f}: give an --out that all machines see")
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""
@@ -216,12 +225,14 @@ class _Run:
         lesson = self._lesson(step)
         # What dropout and the like draw follows from the step, so that a resumed run draws the same.
         with seeded_generators(self.device, self.seed, step, 16 + self.fabric.global_rank):
-            loss = self.task(lesson.x, lesson.y, lesson.key, lesson.step)
+            self.inner.lesson = lesson
+            loss = self.task(lesson.step)
         self.optimiser.zero_grad()
         self.fabric.backward(loss)
         if self.recipe.clip is not None:
             self.fabric.clip_gradients(self.task, self.optimiser, max_norm=self.recipe.clip, error_if_nonfinite=False)
         self.optimiser.step()
+        self.rate = float(self.schedule.get_last_lr()[0])
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.net)
@@ -252,15 +263,35 @@ class _Run:
         losses = one.losses[one.step - self.each : one.step]
         row = {
             "epoch": float(len(one.history)), "step": float(one.step), "loss": float(losses.mean()),
-            "rate": float(self.schedule.get_last_lr()[0]), "seconds": one.seconds,
+            "rate": self.rate,
         }  # fmt: skip
         net = self.net if self.average is None else self.average.module
-        if len(self.valid):
-            row |= validated(self.model.around(net), self.valid, self.threat, self.seed)
-        one.history.append(row)
-        if one.best < 0 or score(row) >= score(one.history[one.best]):
+        # The first process judges for all: each has batch norm's statistics of its own until the next step.
+        if len(self.valid) and self.fabric.is_global_zero:
+            with seeded_generators(self.device, self.seed, one.step, 15):
+                row |= validated(self.model.around(net), self.valid, self.threat, self.seed)
+        one.seconds = row["seconds"] = time.monotonic() - self.begun
+        one.history.append(self.fabric.broadcast(row))
+        if one.best < 0 or score(one.history[-1]) >= score(one.history[one.best]):
             one.best = len(one.history) - 1
-            self.kept.update(weights_of(self.net, self.average))
+            self.kept.update(self.fabric.broadcast(weights_of(self.net, self.average)))
+
+
+def _batch(recipe: Recipe, learned: int, held: int, processes: int) -> int:
+    """The batch over all processes; ConfigError for what of a recipe does not go with so many samples and processes."""
+    objective = recipe.objective
+    if isinstance(objective, Replayed) and processes > 1:
+        raise ConfigError(f"{type(objective).__name__} carries a memory from step to step: train it in one process")
+    if isinstance(objective, Replayed) and recipe.search != "own":
+        raise ConfigError(f"search={recipe.search!r}: {type(objective).__name__} makes no search of its own; leave search out")
+    if recipe.patience is not None and not held:
+        raise ConfigError(f"patience={recipe.patience}: no samples are held out to judge an epoch by; hold some, or leave patience out")
+    if recipe.batch % processes:
+        raise ConfigError(f"batch={recipe.batch} over {processes} processes: expected a multiple of their number")
+    if learned < processes:
+        raise ConfigError(f"{learned} samples over {processes} processes: expected at least one for each")
+    batch = min(recipe.batch, learned)
+    return batch - batch % processes
 
 
 def _fits(x: Tensor, device: torch.device) -> bool:

@@ -9,6 +9,7 @@ from torch import nn
 
 from holdfast import attacks
 from holdfast.core.attack import Attack
+from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.data import Dataset
 from holdfast.engine.perturb import perturb
@@ -24,9 +25,20 @@ def score(row: dict[str, float]) -> tuple[float, float]:
     return row.get("robust", clean), clean
 
 
+def watched(threat: Threat) -> Attack:
+    """The attack that held-out samples are put to.
+
+    Raises ConfigError for a threat that it does not move in.
+    """
+    try:
+        return attacks.pgd(threat, steps=10, early=False)
+    except ConfigError as error:
+        raise ConfigError(f"threat {threat}: epochs are compared under PGD, which cannot move in it ({error}): train without it") from error
+
+
 def validated(model: Classifier, data: Dataset, threat: Threat | None, seed: int = 0) -> dict[str, float]:
     """Accuracy on samples as they are (`clean`) and, with a threat, where PGD-10 leads (`robust`), the net in eval mode."""
-    attack: Attack | None = None if threat is None else attacks.pgd(threat, steps=10, early=False)
+    attack = None if threat is None else watched(threat)
     right = {"clean": 0, "robust": 0}
     with calm(cast(nn.Module, model.net)), torch.no_grad():
         for rows in torch.arange(len(data)).split(PIECE):
@@ -52,7 +64,7 @@ def alarms(history: list[dict[str, float]], n: int) -> list[str]:
         if row["robust"] < 0.5 * best and best > 0.1 and _fell(best, row["robust"], n):
             found.append(
                 f"catastrophic overfitting in epoch {row['epoch']:.0f}: robust accuracy fell from {best:.1%} to {row['robust']:.1%}; "
-                f"the weights from before are kept: take more noise, a smaller step, or more steps in the attack"
+                f"the best weights are kept: take more noise, a smaller step, or more steps in the attack"
             )
             break
         best = max(best, row["robust"])

@@ -60,3 +60,7 @@ def test_a_share_of_the_rows_starts_still() -> None:
 def test_a_share_is_a_share() -> None:
     with pytest.raises(ConfigError, match=r"still=1.5.*from 0 to 1"):
         objectives.pgd(EPSILON, still=1.5)
+    with pytest.raises(ConfigError, match=r"clean=2.*from 0 to 1"):
+        objectives.alp(EPSILON, clean=2.0)
+    with pytest.raises(ConfigError, match="positive, finite step"):
+        objectives.trades(EPSILON, step=0.0)

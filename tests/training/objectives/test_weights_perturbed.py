@@ -14,7 +14,7 @@ from holdfast import Classifier
 from holdfast.core.errors import ConfigError
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective
-from holdfast.training.objectives import alp, awp, free, mart, pgd, standard, trades
+from holdfast.training.objectives import alp, awp, free, mart, pgd, ramp, standard, trades
 from holdfast.training.objectives.penalties import penalised
 
 INNER = {"alp": alp(0.1), "mart": mart(0.1), "pgd": pgd(0.1), "standard": standard(), "trades": trades(0.1)}
@@ -98,5 +98,7 @@ def test_wrappers_nest() -> None:
 def test_what_cannot_be_wrapped_is_refused() -> None:
     with pytest.raises(ConfigError, match="awp cannot wrap Free"):
         awp(free(0.1))
+    with pytest.raises(ConfigError, match="a penalty cannot wrap awp"):
+        penalised(ramp(awp(pgd(0.1)), 5), torch.sum, "1", 0.1, "maps")
     with pytest.raises(ConfigError, match="positive share"):
         awp(standard(), 0.0)

@@ -25,6 +25,10 @@ class Adversarial(Searched):
     smoothing: float = 0.0
     clean: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.clean <= 1 and 0 <= self.smoothing < 1):
+            raise ConfigError(f"clean={self.clean}, smoothing={self.smoothing}: expected shares, from 0 to 1 and from 0 to below 1")
+
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         hard = taught(model, found, lesson.y, self.smoothing)
         return hard if not self.clean else (1 - self.clean) * hard + self.clean * taught(model, lesson.x, lesson.y, self.smoothing)

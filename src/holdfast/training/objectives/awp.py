@@ -38,6 +38,10 @@ class WeightsPerturbed(Objective):
     inner: Objective
     gamma: float
 
+    @property
+    def chain(self) -> tuple[Objective, ...]:
+        return (self, *self.inner.chain)
+
     def look(self, model: Classifier, lesson: Lesson) -> Tensor:
         return self.inner.look(model, lesson)
 

@@ -14,6 +14,7 @@ from holdfast.defences.layers.blur import filter_penalty, variation_penalty
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective, objective
+from holdfast.training.objectives.awp import WeightsPerturbed
 from holdfast.training.replayed import looked_for
 from holdfast.training.taps import tapped
 
@@ -28,6 +29,10 @@ class Penalised(Objective):
     of: Literal["maps", "weight"]
     name: str
     penalty: Callable[[Tensor], Tensor] = field(repr=False, compare=False)
+
+    @property
+    def chain(self) -> tuple[Objective, ...]:
+        return (self, *self.inner.chain)
 
     def look(self, model: Classifier, lesson: Lesson) -> Tensor:
         return self.inner.look(model, lesson)
@@ -62,6 +67,8 @@ def penalised(
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     if not names or not alpha >= 0 or of not in ("maps", "weight"):
         raise ConfigError(f"penalised(layers={names}, alpha={alpha:g}, of={of!r}): expected names, a weight from 0, and maps or weight")
+    if any(isinstance(one, WeightsPerturbed) for one in objective.chain):
+        raise ConfigError("a penalty cannot wrap awp, whose first look at the net is over by then: wrap it by awp, as awp(blurnet_variation(pgd, …))")
     return Penalised(looked_for(objective, "penalised"), names, alpha, of, getattr(penalty, "__name__", type(penalty).__name__), penalty)
 
 

@@ -19,6 +19,10 @@ class Ramped(Objective):
     inner: Objective
     steps: int
 
+    @property
+    def chain(self) -> tuple[Objective, ...]:
+        return (self, *self.inner.chain)
+
     def look(self, model: Classifier, lesson: Lesson) -> Tensor:
         found, x = self.inner.look(model, lesson), lesson.x
         share = ((lesson.step + 1) / self.steps).clamp_max(1).to(x.dtype)

@@ -54,5 +54,5 @@ def trades(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: flo
 def near(threat: Threat | float, steps: int, step: float | None, name: str, climbs: ClassObjective | None = None) -> Attack:
     """The ascent from a hair beside the input: on the divergence from the clean answer, or another objective."""
     ball = bounded(threat, name)
-    share = (step or 2.5 * ball.radius / steps) / ball.radius
+    share = (2.5 * ball.radius / max(steps, 1) if step is None else step) / ball.radius
     return Attack(goal(False), ball, Ascend(climbs or Divergence(), Constant(share), Jitter()), Stop(steps, early=False))
