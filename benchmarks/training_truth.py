@@ -1,8 +1,8 @@
 """Claim: training that is killed loses nothing, in two processes it is what it is in one, and second derivatives are right.
 
 Killed: PGD training of a small convolutional net with batch norm on 2,000 MNIST images, with an average of the weights, in a process of its
-own, killed with SIGKILL at five moments drawn over a third of the seconds that the unkilled run's steps take, counted from the first step of each
-attempt, and called again each time; the final weights compared.
+own, killed with SIGKILL at five moments drawn over a third of the seconds that the unkilled run's steps take, counted from the first step
+of each attempt, and called again each time; the final weights compared.
 Two processes: fifty steps of PGD training of a group-norm net on CIFAR-10 in float64, alone and under `torchrun` on gloo; the loss
 curves compared. Derivatives: what autograd says of CURE, LLR, VAT and double backprop along random ways in weight space, the inner
 perturbation held fixed, against central differences with Richardson's step, in float64, on a tanh net and MNIST images.

@@ -13,7 +13,6 @@ import pytest
 import small_runs
 import torch
 from small_runs import RECIPES, Weights, classifier, images, run, weights
-
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR

@@ -109,8 +109,6 @@ def test_epochs_as_good_as_the_best_do_not_prolong_patience() -> None:
     assert len({one["robust"] for one in trained.history}) == 1
     assert len(trained.history) == 4
     assert trained.best == 3
-    unvalidated = train(linear(), images(), replace(PLAIN, epochs=5, patience=1), held=0)
-    assert len(unvalidated.history) == 5
 
 
 def _dataset():  # type: ignore[no-untyped-def]

@@ -64,7 +64,9 @@ def _cached(paths: list[Path], frame: Frame, source: Source) -> Tensor:
         def room(shape: tuple[int, ...]) -> Pixels:
             free = shutil.disk_usage(begun.parent).free
             if math.prod(shape) > free:
-                raise InputError(f"data {source.spec!r}: {begun.parent} has {free:,} bytes left, {math.prod(shape):,} are needed: make room")
+                raise InputError(
+                    f"data {source.spec!r}: {begun.parent} has {free:,} bytes left, {math.prod(shape):,} are needed: make room"
+                )
             return open_memmap(begun, "w+", np.uint8, shape)
 
         try:

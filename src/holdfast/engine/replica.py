@@ -84,7 +84,9 @@ def replica(model: Model, choice: Choice) -> Model:
     if choice.form == "own":
         return model
     if not isinstance(model, Wrapper) or not isinstance(model.net, nn.Module):
-        raise ModelError("the model holds no torch module to copy: search on the model itself (replica=False, --no-replica; in training search='own')")
+        raise ModelError(
+            "the model holds no torch module to copy: search on the model itself (replica=False, --no-replica; in training search='own')"
+        )
     try:
         net = copied(model.net)
         net = _folded(net) if choice.form == "folded" else net

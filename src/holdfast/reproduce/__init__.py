@@ -13,7 +13,9 @@ from holdfast.reproduce.page import summary, write
 from holdfast.reproduce.study import Picture, Reproduction, Study
 from holdfast.reproduce.terminal import tell
 
-STUDIES: dict[str, Study] = {study.name: study for study in (f1.STUDY, f2.STUDY, f3.STUDY, f4.STUDY, f8.STUDY, f9.STUDY, f11.STUDY, f12.STUDY)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (f1.STUDY, f2.STUDY, f3.STUDY, f4.STUDY, f8.STUDY, f9.STUDY, f11.STUDY, f12.STUDY)
+}
 """The studies by name."""
 
 

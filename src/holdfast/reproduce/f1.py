@@ -88,7 +88,9 @@ def _versions(bench: Bench, data: Dataset, test: Dataset, threat: Linf, steps: i
     """The test samples as five attackers leave them, who know a net trained plainly and one trained on N-FGSM."""
     other, net = replace(bench, seed=bench.seed + 1), partial(strided, tuple(test.x.shape[1:]), widths=(12, 24, 48))
     hardened = objectives.nfgsm(Linf(threat.radius / 2))
-    plain, hard = (other.trained(f"source-{i}", goal, data, steps, begin=other.fresh(net)) for i, goal in enumerate((objectives.standard(), hardened)))
+    plain, hard = (
+        other.trained(f"source-{i}", goal, data, steps, begin=other.fresh(net)) for i, goal in enumerate((objectives.standard(), hardened))
+    )
     both = Classifier(Ensemble(plain, hard).eval(), bench.classes)
     pgd, momentum = attacks.pgd(threat, 20), attacks.mi_fgsm(threat, 20)
     plan = {

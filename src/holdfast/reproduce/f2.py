@@ -73,7 +73,7 @@ def _trends(stays: dict[str, dict[int, Tensor]], suite: dict[str, Tensor]) -> tu
         Trend.of(f"The accuracy levels off: the last {most - half:,} iterations take less than one point",
                  paired(0.01 - less(denoised[half], denoised[most]), 1.01), "one point, less the fall of the accuracy with denoising"),
         Trend.of(f"Beyond the document: what withstands {most:,} iterations withstands standard-1 as well, but for one in ten",
-                 paired(0.1 - less(denoised[most], suite["denoising blocks"]), 1.1), "one in ten, less the fall of the accuracy to standard-1"),
+                 paired(0.1 - less(denoised[most], suite["denoising blocks"]), 1.1), "one in ten, less the fall to standard-1"),
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def maps_picture(model: Classifier, found: Result, data: Dataset, layers: tuple[
                 panels.append(Panel(heat(side[place][row, channel].numpy(), tops[place], signed=True), (words, spread)))
         strips.append(strip(f"channel {channel}", panels, 11))
     words = (
-        f"Samples, broken ones first: the input, and of the maps {layers[0]} and {layers[1]} the channel that the attack changes most, before and "
-        f"after the block; red is above zero, blue below, one scale for clean and adversarial."
+        f"Samples, broken ones first: the input; of the maps {layers[0]} and {layers[1]} the channel that the attack changes most, before "
+        f"and after the block; red is above zero, blue below, one scale for clean and adversarial."
     )
     return Picture("Feature maps before and after denoising", words, source(sheet(strips, 800)))

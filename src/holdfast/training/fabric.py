@@ -33,7 +33,9 @@ def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
         raise ConfigError(f"device {device}: nets are trained on cpu or cuda, in float64 sums that others lack; give --device cpu")
     try:
         if world > 1:
-            fabric = Fabric(accelerator=device.type, strategy="ddp_find_unused_parameters_true", devices=local, num_nodes=world // local, precision=precision or own)  # type: ignore[arg-type]
+            # Some objectives leave some weights alone, as a ranking of features does the last layer.
+            strategy, nodes = "ddp_find_unused_parameters_true", world // local
+            fabric = Fabric(accelerator=device.type, strategy=strategy, devices=local, num_nodes=nodes, precision=precision or own)  # type: ignore[arg-type]
         else:
             devices = [device.index or 0] if device.type == "cuda" else 1
             fabric = Fabric(accelerator=device.type, devices=devices, precision=precision or own)  # type: ignore[arg-type]

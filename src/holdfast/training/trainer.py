@@ -29,7 +29,6 @@ from holdfast.training.replayed import Memory, Replayed
 from holdfast.training.search import Search
 from holdfast.training.validation import alarms, score, validated, watched
 
-
 Parts = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -193,10 +192,10 @@ class _Run:
 
     def _together(self) -> None:
         """Raise StoreError where processes would go on from different steps."""
-        step = torch.tensor(float(self.progress.step), device=self.device)
-        least, most = (float(self.fabric.all_reduce(sign * step, reduce_op="max")) * sign for sign in (-1, 1))
-        if least != most:
-            raise StoreError(f"processes would go on from steps {least:.0f} to {most:.0f}: give an --out that all machines see")
+        step = torch.tensor([-1.0, 1.0], device=self.device) * self.progress.step
+        least, most = cast(Tensor, self.fabric.all_reduce(step, reduce_op="max")).tolist()
+        if -least != most:
+            raise StoreError(f"processes would go on from steps {-least:.0f} to {most:.0f}: give an --out that all machines see")
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""
@@ -232,7 +231,7 @@ class _Run:
         if self.recipe.clip is not None:
             self.fabric.clip_gradients(self.task, self.optimiser, max_norm=self.recipe.clip, error_if_nonfinite=False)
         self.optimiser.step()
-        self.rate = float(self.schedule.get_last_lr()[0])
+        self.rate = float(self.optimiser.param_groups[0]["lr"])
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.net)
@@ -254,7 +253,9 @@ class _Run:
         rows = self.learned[order]
         ids = self.ids[rows]
         draw = Draw(row_key(self.seed, ids, torch.ones_like(ids)), torch.full_like(ids, shown))
-        x = self.model.bounds.intake(augmented(self.x[rows.to(self.x.device)].to(self.device), self.recipe.augment, draw), self.model.dtype, self.device)
+        x = self.model.bounds.intake(
+            augmented(self.x[rows.to(self.x.device)].to(self.device), self.recipe.augment, draw), self.model.dtype, self.device
+        )
         return Lesson.of(x, self.y[rows], ids, self.seed, step)
 
     def _epoch(self) -> None:

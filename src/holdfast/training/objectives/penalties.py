@@ -68,7 +68,9 @@ def penalised(
     if not names or not alpha >= 0 or of not in ("maps", "weight"):
         raise ConfigError(f"penalised(layers={names}, alpha={alpha:g}, of={of!r}): expected names, a weight from 0, and maps or weight")
     if any(isinstance(one, WeightsPerturbed) for one in objective.chain):
-        raise ConfigError("a penalty cannot wrap awp, whose first look at the net is over by then: wrap it by awp, as awp(blurnet_variation(pgd, …))")
+        raise ConfigError(
+            "a penalty cannot wrap awp, whose first look at the net is over by then: wrap it by awp, as awp(blurnet_variation(pgd, …))"
+        )
     return Penalised(looked_for(objective, "penalised"), names, alpha, of, getattr(penalty, "__name__", type(penalty).__name__), penalty)
 
 

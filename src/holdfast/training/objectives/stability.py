@@ -62,8 +62,8 @@ def stability(
 
     Raises ConfigError for a negative α, a σ that is not positive, or another distance.
     Source: Zheng et al. 2016, "Improving the robustness of deep neural networks via stability training".
-    Differs from the paper: D is KL where not said otherwise, the paper's sum is `entropy`; x' is clipped to the valid range; α and σ are not
-    tuned by a search; `views` are its distortions themselves.
+    Differs from the paper: D is KL where not said otherwise, the paper's sum is `entropy`; x' is clipped to the valid range; α and σ are
+    not tuned by a search; `views` are its distortions themselves.
 
     >>> stability(views="jpeg((50, 90))").views.quality
     (50, 90)
