@@ -50,13 +50,14 @@ def labels(name: str) -> Tensor:
 
 
 DIGITS = Recipe(objectives.ramp(objectives.pgd(0.3, 7), 1000), 20, 128, "adamw", 2e-3, average=0.995)
+NEAR = replace(DIGITS, objective=objectives.ramp(objectives.trades(0.3, 6.0, 7), 1000))
 CASES = {
     "cifar10": Hardening(
         halved_preact, 8 / 255, cifar10, 2000,
         Recipe(objectives.nfgsm(8 / 255), 19, 128, "sgd", 0.2, augment=(Crop(), Flip()), average=0.995, clip=1.0), 0.34, 0.64,
     ),
     "mnist_pgd": Hardening(lenet5, 0.3, mnist, 1000, DIGITS, 0.89),
-    "mnist_trades": Hardening(lenet5, 0.3, mnist, 1000, replace(DIGITS, objective=objectives.ramp(objectives.trades(0.3, 6.0, 7), 1000)), 0.91),
+    "mnist_trades": Hardening(lenet5, 0.3, mnist, 1000, NEAR, 0.91),
 }  # fmt: skip
 
 
