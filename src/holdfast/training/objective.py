@@ -52,6 +52,20 @@ class Objective(ABC):
 
 
 @dataclass(frozen=True)
+class Wrapping(Objective):
+    """An objective around another, whose inputs it learns from."""
+
+    inner: Objective
+
+    @property
+    def chain(self) -> tuple[Objective, ...]:
+        return (self, *self.inner.chain)
+
+    def look(self, model: Classifier, lesson: Lesson) -> Tensor:
+        return self.inner.look(model, lesson)
+
+
+@dataclass(frozen=True)
 class Searched(Objective):
     """An objective whose inputs are found by an attack against the label, with all its steps."""
 

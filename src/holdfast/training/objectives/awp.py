@@ -13,7 +13,7 @@ from torch.func import functional_call
 from holdfast.core.errors import ConfigError
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
-from holdfast.training.objective import Objective, objective
+from holdfast.training.objective import Objective, Wrapping, objective
 from holdfast.training.replayed import looked_for
 
 
@@ -34,16 +34,8 @@ class Elsewhere(nn.Module):
 
 
 @dataclass(frozen=True)
-class WeightsPerturbed(Objective):
-    inner: Objective
+class WeightsPerturbed(Wrapping):
     gamma: float
-
-    @property
-    def chain(self) -> tuple[Objective, ...]:
-        return (self, *self.inner.chain)
-
-    def look(self, model: Classifier, lesson: Lesson) -> Tensor:
-        return self.inner.look(model, lesson)
 
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         net = cast(nn.Module, model.net)

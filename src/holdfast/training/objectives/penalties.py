@@ -13,29 +13,21 @@ from holdfast.core.errors import ConfigError
 from holdfast.defences.layers.blur import filter_penalty, variation_penalty
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
-from holdfast.training.objective import Objective, objective
+from holdfast.training.objective import Objective, Wrapping, objective
 from holdfast.training.objectives.awp import WeightsPerturbed
 from holdfast.training.replayed import looked_for
 from holdfast.training.taps import tapped
 
 
 @dataclass(frozen=True)
-class Penalised(Objective):
+class Penalised(Wrapping):
     """`name` is what the penalty is called: it is told apart by it, not by where it lies in memory."""
 
-    inner: Objective
     layers: tuple[str, ...]
     alpha: float
     of: Literal["maps", "weight"]
     name: str
     penalty: Callable[[Tensor], Tensor] = field(repr=False, compare=False)
-
-    @property
-    def chain(self) -> tuple[Objective, ...]:
-        return (self, *self.inner.chain)
-
-    def look(self, model: Classifier, lesson: Lesson) -> Tensor:
-        return self.inner.look(model, lesson)
 
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         with tapped(cast(nn.Module, model.net), self.layers, self._of) as told:

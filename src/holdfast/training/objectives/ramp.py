@@ -10,18 +10,13 @@ from holdfast.core.errors import ConfigError
 from holdfast.core.rows import per_row
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
-from holdfast.training.objective import Objective, objective
+from holdfast.training.objective import Objective, Wrapping, objective
 from holdfast.training.replayed import looked_for
 
 
 @dataclass(frozen=True)
-class Ramped(Objective):
-    inner: Objective
+class Ramped(Wrapping):
     steps: int
-
-    @property
-    def chain(self) -> tuple[Objective, ...]:
-        return (self, *self.inner.chain)
 
     def look(self, model: Classifier, lesson: Lesson) -> Tensor:
         found, x = self.inner.look(model, lesson), lesson.x
