@@ -83,7 +83,7 @@ def harden(sheet: Sheet, name: str, one: Hardening, out: Path, quick: bool) -> N
 
 
 def tell(name: str, step: int, row: dict[str, float]) -> None:
-    if row and row["step"] == step:
+    if row.get("step") == step:
         print(
             f"{name}: epoch {row['epoch'] + 1:.0f}, loss {row['loss']:.4f}, clean {row['clean']:.3f}, robust {row['robust']:.3f}, "
             f"{row['seconds'] / 60:.1f} min", flush=True,

@@ -93,7 +93,7 @@ def layers() -> list[Row]:
 
 def reproductions() -> list[Row]:
     """Tables and figures of documents, as `holdfast reproduce` runs them again."""
-    return [{"name": study.name, "document": study.document, "summary": study.claim} for study in STUDIES.values()]
+    return [{"name": study.name, "document": study.document, "summary": study.claim, "made_for": study.data} for study in STUDIES.values()]
 
 
 def views() -> list[Row]:

@@ -72,11 +72,13 @@ class Show:
         self.bars.update(task, completed=event.progress.rows, rate=rate, note=f"{event.progress.broken} broken")
 
     def learn(self, epochs: int, batch: int, step: int, steps: int, row: dict[str, float]) -> None:
-        """A step of training, `row` being the last epoch's; where nobody watches a terminal, a line for each epoch."""
-        found = [f"loss {row['loss']:.4g}"] if row else []
+        """A step of training, `row` as `train` tells it; where nobody watches a terminal, a line for each epoch."""
+        ends = row.get("step") == step
+        loss = row.get("loss") if ends else row.get("running", row.get("loss"))
+        found = [] if loss is None else [f"loss {loss:.4g}"]
         note = ", ".join(found + [f"{name} {percent(row[name])}" for name in ("clean", "robust") if name in row])
         if self.bars.disable:
-            if row and row["step"] == step:
+            if ends:
                 self.say(f"epoch {row['epoch']:.0f} of 0..{epochs - 1}: {note}; {step * batch / max(row['seconds'], 1e-9):,.0f} images/s")
             return
         if "training" not in self.tasks:

@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 
 import holdfast
 from holdfast import catalogue, cli
+from holdfast.cli import diary
 from holdfast.models import load_net
 from holdfast.progress import Interrupt
+from holdfast.training import trainer
 from holdfast.training.objective import OBJECTIVES
 
 OPTIONS = {
@@ -235,6 +237,13 @@ def test_tensorboard_hears_each_epoch_once(place: Path, monkeypatch: pytest.Monk
     assert sorted(Board.told[:-1]) == sorted((name, step) for name in ("loss", "rate", "clean", "robust") for step in (4, 8, 12))
     assert Board.told[-1] == ("closed", 0)
     assert call(monkeypatch, capsys, {"--tensorboard": "", "--no-evaluate": ""})[0] == 0 and len(Board.told) == 13
+    monkeypatch.setattr(Board, "told", [])
+    for module in (diary, trainer):
+        monkeypatch.setattr(module, "EVERY", 5)
+    (place / "run" / "train.snapshot").unlink()
+    assert call(monkeypatch, capsys, {"--tensorboard": "", "--no-evaluate": ""})[0] == 0
+    assert [step for name, step in Board.told if name == "running"] == [5, 10]
+    assert "running" not in (place / "run" / "history.csv").read_text()
 
 
 def test_samples_that_were_learned_are_not_measured_on(

@@ -16,7 +16,7 @@ from holdfast import Classifier
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError, InputError
 from holdfast.core.types import Bounds
-from holdfast.parts.views import Blurred, Chain, Cropped, Exposed, Jpeg, Photographed, Printed, View, athalye, physical
+from holdfast.parts.views import Blurred, Chain, Cropped, Exposed, Jpeg, Photographed, Printed, Rescaled, View, athalye, physical
 
 STRONG: dict[str, View] = {
     "printed": Printed((0, 0.1), (0.8, 1), (0.5, 1), (0.7, 1.5), 0.05),
@@ -24,6 +24,7 @@ STRONG: dict[str, View] = {
     "blurred": Blurred((0.2, 2)),
     "exposed": Exposed((0.6, 1.4), (-0.1, 0.1), (0.8, 1.2), (-0.05, 0.05), (0, 0.05)),
     "cropped": Cropped((0.5, 0.9)),
+    "rescaled": Rescaled(0.75),
     "jpeg": Jpeg((20, 90), soft=True),
 }
 EVERY = pytest.mark.parametrize("name", STRONG)
@@ -69,10 +70,11 @@ def test_a_row_is_seen_alike_in_any_company_and_shape(name: str, shape: tuple[in
     assert torch.equal(view(x[order], some, Bounds()), together[order])
     again = view(x, drawing(4, step=1), Bounds())
     # A single pixel has nothing to be blurred with, or cropped from.
-    assert view.random and (not torch.equal(again, together) or x.shape[2:] == (1, 1))
+    assert view.random != isinstance(view, Rescaled)
+    assert not torch.equal(again, together) or not view.random or x.shape[2:] == (1, 1)
 
 
-@pytest.mark.parametrize("view", [Printed(), Photographed(), Blurred(0.0), Exposed(), Cropped(1.0), athalye(0)], ids=repr)
+@pytest.mark.parametrize("view", [Printed(), Photographed(), Blurred(0.0), Exposed(), Cropped(1.0), Rescaled(1.0), athalye(0)], ids=repr)
 def test_no_strength_changes_nothing(view: View) -> None:
     v = noise(3, 3, 9, 7)
     assert not view.random and torch.allclose(view.seen(v, drawing(3)), v, atol=2e-6)
@@ -164,6 +166,13 @@ def test_a_crop_is_that_window() -> None:
     assert float(first.amin()) >= 0 and float(first.amax()) <= 0.52 and float(first.std()) > 0.08
 
 
+def test_rescaling_loses_what_is_finer_than_its_pixels() -> None:
+    fine = ((torch.arange(32).unsqueeze(1) + torch.arange(32)) % 2).float().reshape(1, 1, 32, 32)
+    assert float((Rescaled(0.5).seen(fine, drawing(1))[:, :, 4:-4, 4:-4] - 0.5).abs().max()) < 0.01
+    ramp = ((torch.arange(32.0) + 0.5) / 32).expand(1, 1, 32, 32)
+    assert torch.allclose(Rescaled(0.5).seen(ramp, drawing(1))[..., 4:-4], ramp[..., 4:-4], atol=1e-5)
+
+
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 95, 100])
 @pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "grey"])
 def test_as_pillow_compresses(quality: int, kind: str) -> None:
@@ -212,6 +221,7 @@ def test_the_same_view_twice_draws_twice() -> None:
     "make",
     [
         lambda: Jpeg(0), lambda: Jpeg((90, 80)), lambda: Printed(gamma=0.0), lambda: Blurred(math.nan), lambda: Cropped(1.5),  # type: ignore[list-item]
+        lambda: Rescaled(0.01),
         lambda: Photographed(tilt=80), lambda: Exposed(noise=(0.1, 0.2, 0.3)), lambda: physical(2), lambda: athalye(-1),  # type: ignore[arg-type, list-item]
     ],
 )  # fmt: skip
@@ -241,4 +251,4 @@ def test_a_model_behind_views_draws_by_key_or_from_the_generator() -> None:
 
 
 def test_views_that_draw_anything_say_so() -> None:
-    assert Photographed(tilt=15).random and Cropped(0.8).random and not Blurred(0.5).random
+    assert Photographed(tilt=15).random and Cropped(0.8).random and not Blurred(0.5).random and not Rescaled(0.5).random

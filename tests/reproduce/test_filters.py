@@ -17,7 +17,7 @@ from holdfast.defences.layers import Blur
 from holdfast.reproduce import Bench, f4
 from holdfast.reproduce.bench import four_layers
 from holdfast.reproduce.f3 import filtered
-from holdfast.reproduce.f8 import LAYER, corrupted, curve, distances, ranked, recalled
+from holdfast.reproduce.f8 import LAYER, between, corrupted, curve, distances, ranked, recalled, redrawn
 from holdfast.reproduce.stickers import LENGTH, answers, share, targets, victims, worn
 from holdfast.training import objectives
 from holdfast.training.objectives.penalties import Penalised
@@ -147,12 +147,33 @@ def test_precision_and_recall_are_those_of_all_pairs(ties: bool) -> None:
     for precision in (0.5, 0.9, 1.0):
         best = max((row for row in slow if row[2] >= precision), default=None, key=lambda row: row[0])
         assert float(recalled(apart, precision).mean()) == pytest.approx(0.0 if best is None else best[1], abs=1e-6)
+        assert float(redrawn(apart, precision, 0)[0]) == pytest.approx(0.0 if best is None else best[1], abs=1e-6)
     points = curve(apart)
     assert (points[-1].x, points[-1].y) == pytest.approx(slow[-1][1:])
 
 
 def test_nothing_is_found_where_no_threshold_is_precise() -> None:
-    assert float(recalled([1 + torch.eye(5)]).sum()) == 0
+    assert float(recalled([1 + torch.eye(5)]).sum()) == 0 == float(redrawn([1 + torch.eye(5)], draws=9).sum())
+
+
+def test_a_redrawn_recall_is_that_of_the_images_drawn() -> None:
+    """An image drawn k times stands there k times: its copies are right pairs of each other's originals."""
+    generator = torch.Generator().manual_seed(5)
+    apart = [torch.rand(9, 9, generator=generator) + 0.3 * ~torch.eye(9, dtype=torch.bool) for _ in range(2)]
+    found = redrawn(apart, 0.6, draws=20, seed=4)
+    again = np.random.default_rng(4)
+    for value in found[1:]:
+        times = again.multinomial(9, np.full(9, 1 / 9))
+        pairs = [(float(d[i, j]), i == j, times[i] if i == j else times[i] * times[j]) for d in apart for i in range(9) for j in range(9)]
+        whole, best = sum(count for _, own, count in pairs if own), 0.0
+        for threshold in [distance for distance, own, _ in pairs if own]:
+            taken = [(own, count) for distance, own, count in pairs if distance <= threshold]
+            right = sum(count for own, count in taken if own)
+            if right and right >= 0.6 * sum(count for _, count in taken):
+                best = max(best, right / whole)
+        assert float(value) == pytest.approx(best)
+    interval = between(found)
+    assert interval.low <= interval.value <= interval.high and interval.low < interval.high
 
 
 def test_distances_are_of_the_layers_answers(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_probabilities_hide_gradients_that_logits_show() -> None:
 def test_the_page_shows_both_figures_and_escapes_names(tmp_path: Path) -> None:
     table = Table("Success <i>", "words", (Finding("T = 5", 0.2467, 0.25, 0.2, 0.31), Finding("T = 9", None, 0.5, 0.4, 0.6)))
     found = Reproduction((table,), (), (Trend("it falls", "undecided", "fall: +0.1 points"),), ("half the data",))
-    study = Study("f0", "a lecture", "it falls", lambda bench: found)
+    study = Study("f0", "a lecture", "it falls", "digits", lambda bench: found)
     source = write(study, Bench("digits", tmp_path), found, 1.5).read_text()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", source.partition("<main>")[2]))
     for words in ("24.67 %", "25.0 %", "20.0 to 31.0 %", "T = 9 – 50.0 %", "undecided", "half the data", "another --seed", "--data digits"):
@@ -184,3 +184,16 @@ def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: 
             assert told["trends"][0]["verdict"] == "refuted" and Path(told["report"]).exists()
         else:
             assert "24.67 %" in out and "25.0 %" in out and "refuted: it falls" in out
+
+
+def test_a_study_runs_in_minutes_as_the_command_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One of the real ones, whole, on the embedded digits: training on FGSM there lowers the error under FGSM."""
+    monkeypatch.setattr("sys.argv", ["holdfast", "reproduce", "f11", "--fast", "--json", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0 and told["fast"]
+    assert next(trend["verdict"] for trend in told["trends"] if "lowers the error on adversarial" in trend["statement"]) == "confirmed"
+    assert (tmp_path / "report.html").exists()

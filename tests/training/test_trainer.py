@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import FSDPStrategy
 from small_runs import RECIPES, classifier, images, weights
 from torch import Tensor, nn
 
@@ -14,11 +17,11 @@ from holdfast import Classifier, Linf
 from holdfast.core.errors import ConfigError, InputError, ModelError
 from holdfast.defences.layers import Noise
 from holdfast.parts.threats import Occlusion
-from holdfast.training import Objective, Recipe, Trained, objectives, train
+from holdfast.training import Objective, Recipe, Trained, objectives, train, trainer
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import taught
 from holdfast.training.trainer import _parted
-from holdfast.training.validation import alarms, validated
+from holdfast.training.validation import alarms, collapse, validated
 
 PLAIN = Recipe(objectives.standard(), 2, 8, rate=0.05, schedule="constant")
 
@@ -138,6 +141,36 @@ def test_alarms_of_made_up_histories(robust: list[float], said: list[str]) -> No
         assert sentence.startswith(start)
     assert alarms(history, 5) == [], "of five samples one or two prove nothing"
     assert alarms([{"epoch": 0.0, "clean": 0.5}, {"epoch": 1.0, "clean": 0.1}], 1000) == []
+    assert collapse(history, 1000) == "".join(found[:1] if found and found[0].startswith("catastrophic") else [])
+
+
+def test_a_collapse_is_told_once_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    falling = iter([0.5, 0.1, 0.05, 0.4])
+    monkeypatch.setattr(trainer, "validated", lambda *_: {"clean": 0.9, "robust": next(falling)})
+    heard: list[int] = []
+    with pytest.warns(UserWarning, match="catastrophic overfitting in epoch 1: robust accuracy fell from 50.0% to 10.0%") as said:
+        trained = train(classifier(), images(), replace(RECIPES["pgd"], epochs=4), Linf(0.1), 30, watch=lambda *_: heard.append(len(said)))
+    each = len(heard) // 4
+    assert heard == [0] * (2 * each - 1) + [1] * (2 * each + 1)
+    assert len(trained.alarms) == 1 and trained.alarms[0].startswith("catastrophic overfitting in epoch 1")
+
+
+def test_the_running_loss_is_told_between_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "EVERY", 3)
+    heard: list[dict[str, float]] = []
+    trained = train(classifier(), images(), RECIPES["pgd"], held=0, watch=lambda step, steps, row: heard.append(row))
+    each = len(trained.losses) // RECIPES["pgd"].epochs
+    assert each > 3
+    for step, row in enumerate(heard, 1):
+        last = step // 3 * 3
+        assert row.get("running") == (pytest.approx(float(trained.losses[last - 3 : last].mean())) if last else None)
+        assert row.get("step") == (step // each * each or None)
+    assert all("running" not in row for row in trained.history)
+
+
+def test_a_net_is_not_cut_in_pieces() -> None:
+    with pytest.raises(ConfigError, match="strategy FSDPStrategy: expected one device or ddp"):
+        train(classifier(), images(), PLAIN, held=0, fabric=cast(Fabric, SimpleNamespace(strategy=FSDPStrategy())))
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from holdfast.evaluation.diagnosis import STEADY, answers_apart
 from holdfast.models import Classifier, load_views
 from holdfast.progress import Interrupt, Show
 from holdfast.report import export, spectra_report
-from holdfast.reproduce import Bench, reproduce, tell
+from holdfast.reproduce import Bench, reproduce, study_of, tell
 from holdfast.training.shared import SHARED, Shared, fit, judge, keep, parse_shared
 from holdfast.version import __version__
 
@@ -235,7 +235,10 @@ def reproduce_command(
     data: Data = "digits", seed: Seed = 0, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run a table or figure of a document again: our figure beside the document's, and a verdict on each trend."""
+    made = study_of(name).data
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
+        if data == "digits" and not fast:
+            show.say(f"{name} is made for {made}: on the embedded digits, 8×8 pixels, trends may differ; choose other data with --data")
         found = reproduce(name, Bench(data, out or Path(f"runs/{name}{'-fast' if fast else ''}"), fast, seed, show.say, interrupt))
     tell(found, console, as_json)
 

@@ -129,7 +129,7 @@ class Bench:
         epochs = max(1, math.ceil(steps / (len(data) // batch)))
 
         def watch(step: int, steps: int, row: dict[str, float]) -> None:
-            if row and row["step"] == step:
+            if row.get("step") == step:
                 each(model, int(row["epoch"]))
 
         self.say(f"net {name}: {len(data):,} samples, {epochs} epochs")

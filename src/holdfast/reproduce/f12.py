@@ -21,6 +21,9 @@ def run(bench: Bench) -> Reproduction:
     largest, steps = len(bench.samples("train", bench.of(1437, 16000))), bench.of(300, 1000)
     sizes = [largest // share for share in SHARES]
     test, threat = bench.samples("test", bench.of(360, 500)), Linf(bench.kind.radius)
+    # The cost in clean accuracy is small and asks for no attack: it is that of all test samples.
+    whole = bench.samples("test", bench.of(360, 10000))
+    costs: list[Tensor] = []
     found: dict[str, list[Tensor]] = {"plain training, clean": [], "PGD training, clean": [], "PGD training, standard-1": []}
     plain, clean, robust = found.values()
     for size in sizes:
@@ -29,9 +32,10 @@ def run(bench: Bench) -> Reproduction:
         correct, stood = standing(bench.attacked(f"pgd-{size}", hardened, test, threat))
         clean.append(correct)
         robust.append(stood)
-        plain.append(right(bench.trained(f"plain-{size}", objectives.standard(), data, steps), test))
+        unhardened = bench.trained(f"plain-{size}", objectives.standard(), data, steps)
+        plain.append(right(unhardened, test))
+        costs.append(right(unhardened, whole).double() - right(hardened, whole).double())
     gaps = found["gap of PGD training"] = [a & ~b for a, b in zip(clean, robust, strict=True)]
-    costs = [a.double() - b.double() for a, b in zip(plain, clean, strict=True)]
     shown = {
         name: [Finding.of(f"{size:,} training samples", Rate(int(one.sum()), len(test))) for size, one in zip(sizes, columns, strict=True)]
         for name, columns in found.items()
@@ -54,7 +58,7 @@ def run(bench: Bench) -> Reproduction:
         f"The lecture's figure speaks of whole data sets; here it is {bench.kind.words} on at most {largest:,} samples of {bench.data}, "
         f"at least {steps:,} steps for each net, whatever the size.",
         f"PGD training takes 7 steps within L∞ {bench.kind.radius:.3g}; robust accuracy is that under standard-1 at the same radius, "
-        f"on {len(test):,} test samples.",
+        f"on {len(test):,} test samples; the cost in clean accuracy on {len(whole):,}. The lecture's “gap” may be either.",
     )
     note = "The lecture shows a picture without numbers."
     tables = tuple(Table(name, note, tuple(rows)) for name, rows in shown.items())
@@ -65,5 +69,6 @@ STUDY = Study(
     "f12",
     "Balasubramanian, lecture on adversarial robustness, slide “Tradeoff between robust and clean accuracy”",
     "Adversarial robustness comes at a cost of decreased clean accuracy; the gap decreases with increase in training set size.",
+    "MNIST or CIFAR-10",
     run,
 )

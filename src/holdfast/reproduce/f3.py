@@ -58,9 +58,12 @@ def run(bench: Bench) -> Reproduction:
     )  # fmt: skip
     pairs = model.bounds.intake(data.x, model.dtype, model.device), shown[worst]
     looks = {
-        title: spectra(nets[known], *pairs, layer)
-        for title, layer in (("inputs", None), ("the first layer's maps", "conv1.0"), ("the same behind a 5×5 filter", "conv1.1"))
-    }
+        title: spectra(net, *pairs, layer)
+        for title, net, layer in (
+            ("inputs", model, None), ("the first layer's maps", model, "conv1"), ("the same behind a 5×5 filter", nets[known], "conv1.1"),
+            ("the second layer's maps", model, "conv2"),
+        )
+    }  # fmt: skip
     charts = (
         lines_chart("filters", "Accuracy on test samples", "1: no filter. 95 % intervals.", Axis("side of the filter"), Axis("accuracy"),
             {where: _points(accurate, where) for where in PLACES}),
@@ -69,6 +72,7 @@ def run(bench: Bench) -> Reproduction:
         *(replace(spectrum_chart(found, f"spectrum-{i}"), title=f"Spectrum of {title}") for i, (title, found) in enumerate(looks.items())),
     )  # fmt: skip
     higher, maps = "layer 2 5×5", [feature_maps(model, some, "conv1") for some in pairs]
+    deeper = feature_maps(model, pairs[0], "conv2")
     stands = {name: said == data.y for name, said in clean.items()}
 
     def lowered(one: str, other: str, under: Tensor) -> Interval:
@@ -76,12 +80,15 @@ def run(bench: Bench) -> Reproduction:
         return paired((per_victim[one] - under)[stands[one] & stands[other]])
 
     trends = (
-        Trend.of("Stickers change the first layer's maps at higher frequencies than these have", paired(_high(maps[0], maps[1])),
+        Trend.of("Stickers change the first layer's maps at higher frequencies than these have",
+            paired(_share(maps[1] - maps[0]) - _share(maps[0])),
             "share of energy above a quarter of the sampling rate, of the change less of the clean maps"),
         Trend.of("A 5×5 filter on the first layer's maps lowers the black-box success", lowered(PLAIN, known, per_victim[known]),
             "success without the filter, less with it, of victims that both nets have right"),
         Trend.of("Filtering feature maps does more than filtering the input", lowered("input 5×5", known, per_victim[known]),
             "success with the 5×5 filter on the input, less with it on layer 1, of victims that both nets have right"),
+        Trend.of("The second layer's maps hold higher frequencies than the first's", paired(_share(deeper) - _share(maps[0])),
+            "share of energy above a quarter of the sampling rate of each layer's clean maps, layer 2 less layer 1"),
         Trend.of("High frequencies are relevant in higher layers", paired(accurate[PLAIN] - accurate[higher]),
             "test accuracy without a filter, less with 5×5 on layer 2"),
         Trend.of("A filter on layer 2 costs more accuracy than one on layer 1", paired(accurate[known] - accurate[higher]),
@@ -115,10 +122,9 @@ def _points(found: dict[str, Tensor], where: str) -> list[Point]:
     return [Point(size, row.value, row.low, row.high) for size, row in rows.items()]
 
 
-def _high(before: Tensor, after: Tensor) -> Tensor:
-    """Per sample, how much larger the share of high frequencies is in the change than in what was changed, mean over channels: `[n]`."""
-    each = [measured([(one[None], other[None])]).high for one, other in zip(before, after, strict=True)]
-    return torch.stack([(high["change"] - high["clean"]).mean() for high in each])
+def _share(maps: Tensor) -> Tensor:
+    """Per sample, the share of high frequencies in its maps, mean over channels: `[n]`."""
+    return torch.stack([measured([(one[None], one[None])]).high["clean"].mean() for one in maps])
 
 
 def _picture(title: str, found: Spectra) -> Picture:
@@ -130,5 +136,6 @@ STUDY = Study(
     "f3",
     "Raju & Lipasti, BlurNet, slides “Filtering input vs. filtering feature maps” (Table 1) and “Filtering in the higher layers”",
     "Filters behind the first layer withstand stickers better than filters on the input; higher layers need high frequencies.",
+    "traffic signs",
     run,
 )

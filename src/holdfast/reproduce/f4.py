@@ -133,5 +133,6 @@ STUDY = Study(
     "f4",
     "Raju & Lipasti, BlurNet, slide “Whitebox evaluation” (Table 2)",
     "Learned low-pass filters and smooth feature maps lower the success of white-box stickers, at a small cost in accuracy.",
+    "traffic signs",
     run,
 )

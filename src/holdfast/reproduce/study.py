@@ -32,9 +32,10 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Study:
-    """One study: its `name`, the `document` and what it shows there, the `claim` in words, and `run`."""
+    """One study: its `name`, the `document` and what it shows there, the `claim` in words, the data it is made for, and `run`."""
 
     name: str
     document: str
     claim: str
+    data: str
     run: Callable[[Bench], Reproduction]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from torch.nn.functional import pad
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError, InputError
 from holdfast.core.rows import per_row
+from holdfast.parts.views.camera import windowed
+from holdfast.parts.views.colour import luma
+from holdfast.parts.views.view import between
 
 
 class Augmentation(ABC):
@@ -48,7 +52,56 @@ class Flip(Augmentation):
         return torch.where(per_row(draw.sign("flip", (1,)).squeeze(1) > 0, x), x.flip(3), x)
 
 
-AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {"crop": Crop, "flip": Flip}
+@dataclass(frozen=True)
+class Zoom(Augmentation):
+    """A window of 8 % to all of the area, its sides from 3 : 4 to 4 : 3 of the image's, anywhere in it, brought to the image's size.
+
+    As nets for ImageNet are trained (Szegedy et al. 2015, arXiv:1409.4842, section 6). Differs from common code: a side longer than the
+    image's is cut, where there another window is drawn.
+
+    >>> Zoom()(torch.ones(1, 1, 8, 8), Draw(torch.tensor([7]), torch.tensor([0]))).shape
+    torch.Size([1, 1, 8, 8])
+    """
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        v = x if x.is_floating_point() else x.float()
+        area, slant, place = (
+            between(draw, "area", (0.08, 1.0), v),
+            between(draw, "slant", (-1.0, 1.0), v),
+            between(draw, "place", (-1.0, 1.0), v, 2),
+        )
+        tall, wide = ((area * (sign * slant * math.log(4 / 3)).exp()).sqrt().clamp_max(1) for sign in (-1, 1))
+        seen = windowed(v, tall, wide, place)
+        return seen if x.is_floating_point() else seen.round().to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Colour(Augmentation):
+    """Brighter or darker, in more or less contrast, more or less coloured, each by a factor from 0.6 to 1.4 of its own, in this order.
+
+    Brightness b v; contrast m + c (v − m), m the image's mean luma; saturation l + s (v − l), l each pixel's luma. uint8 images alone.
+
+    Raises InputError for floats, whose white is not known here.
+    Source: facebookarchive/fb.resnet.torch, whose recipe papers on ImageNet follow. Differs from it: the order is not shuffled, and
+    there is no noise along the colours' principal axes.
+
+    >>> Colour()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), Draw(torch.tensor([7]), torch.tensor([0]))).max()
+    tensor(0, dtype=torch.uint8)
+    """
+
+    def __call__(self, x: Tensor, draw: Draw) -> Tensor:
+        if x.dtype != torch.uint8:
+            raise InputError(f"augmentation colour: inputs are {x.dtype}, expected uint8 0..255; store them so, or leave colour out")
+        v = x.float()
+        bright, contrast, strong = (between(draw, name, (0.6, 1.4), v) for name in ("brightness", "contrast", "saturation"))
+        v = (bright * v).clamp(0, 255)
+        mean = luma(v).mean(dim=(2, 3), keepdim=True)
+        v = (mean + contrast * (v - mean)).clamp(0, 255)
+        grey = luma(v)
+        return (grey + strong * (v - grey)).clamp(0, 255).round().to(torch.uint8)
+
+
+AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {"crop": Crop, "flip": Flip, "zoom": Zoom, "colour": Colour}
 """The augmentations by name."""
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     Fabric = object
 
-__all__ = ["Fabric", "fabric_of"]
+__all__ = ["Fabric", "checked", "fabric_of"]
 
 
 def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
@@ -42,4 +42,14 @@ def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
     except ValueError as error:
         raise ConfigError(f"precision={precision!r}: {str(error).splitlines()[0]}") from error
     fabric.launch()
+    return fabric
+
+
+def checked(fabric: Fabric) -> Fabric:
+    """The same; raises ConfigError for a strategy that cuts a net in pieces, whose weights attacks and averages could not see whole."""
+    from lightning_fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+
+    if not isinstance(fabric.strategy, DDPStrategy | SingleDeviceStrategy):
+        raise ConfigError(f"strategy {type(fabric.strategy).__name__}: expected one device or ddp, where each process holds the whole net")
     return fabric

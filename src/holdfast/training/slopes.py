@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from holdfast.models import Classifier
@@ -19,7 +22,8 @@ def losses(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
 
 def slope(model: Classifier, x: Tensor, y: Tensor, twice: bool) -> tuple[Tensor, Tensor]:
     """ℓ(x) `[n]` and ∇ℓ(x) `[n, ...]`, 0 where there is no label; with `twice` both can be differentiated in the weights."""
-    with torch.enable_grad():
+    # Of attention, only its plain form can be differentiated twice.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
         point = x.detach().requires_grad_()
         value = losses(model, point, y)
         (g,) = torch.autograd.grad(value.sum(dim=0), point, create_graph=twice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +22,18 @@ from holdfast.engine.snapshot import Snapshots
 from holdfast.models import Classifier
 from holdfast.training.augment import augmented
 from holdfast.training.checkpoint import Checkpoint, Progress, weights_of
-from holdfast.training.fabric import Fabric, fabric_of
+from holdfast.training.fabric import Fabric, checked, fabric_of
 from holdfast.training.lesson import UNLABELLED, Lesson
 from holdfast.training.objective import Objective
 from holdfast.training.recipe import Recipe
 from holdfast.training.replayed import Memory, Replayed
 from holdfast.training.search import Search
-from holdfast.training.validation import alarms, score, validated, watched
+from holdfast.training.validation import alarms, collapse, score, validated, watched
 
 Parts = tuple[Tensor, ...] | list[Tensor]
+
+EVERY = 50
+"""Steps between two looks at the running loss, for which the device is waited for."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,18 @@ def train(
     fabric: Fabric | None = None,
     watch: Callable[[int, int, dict[str, float]], None] = lambda step, steps, row: None,
     halt: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = warnings.warn,
 ) -> Trained:
     """Train a net by an objective: every epoch each sample once, in an order of its own, in batches over all processes together.
 
     `model`: its net's weights are changed in place, and at the end are those of the best epoch; `data`: a `Dataset`, or (x, y), uint8 or in
     the model's range; `threat`: what the `held` samples (a share of the data, or so many) are attacked with after each epoch, by PGD-10
     from a random start: the epoch with the highest robust accuracy is kept; None validates on clean inputs. `out`: a folder whose
-    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys all noise
-    by (sample, step), so that it is the same in however many processes. `watch` hears the step, how many there are, and the last epoch's
-    row; `halt` is asked before each step.
+    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys the noise
+    of attacks and augmentations by (sample, step), so that it is the same in however many processes; what layers draw, as dropout does,
+    follows from (step, process). `fabric`: one device, or DDP. `watch` hears the step, how many there are, and the last epoch's
+    row with `running`, the mean loss of the last 50 steps, made anew every 50; `halt` is asked before each step; `say`
+    hears at once where robust accuracy collapses.
 
     Where the loss or the weights stop being finite, it ends with an alarm and the weights of the best epoch before; looked at as an epoch
     ends and as a snapshot is due, so that no step waits for it.
@@ -111,7 +118,8 @@ def train(
         raise ConfigError(f"model around {type(model.net).__name__}: only an nn.Module can be trained")
     dataset = data if isinstance(data, Dataset) else from_tensors(*data)
     with kept_generators(model.device):
-        return _Run(model, dataset, recipe, threat, held, out, seed, fabric or fabric_of(model, recipe.precision)).go(watch, halt)
+        made = fabric_of(model, recipe.precision) if fabric is None else checked(fabric)
+        return _Run(model, dataset, recipe, threat, held, out, seed, made).go(watch, halt, say)
 
 
 class _Run:
@@ -156,8 +164,11 @@ class _Run:
         whole = (recipe.digest, str(threat), held, seed, model.fingerprint(), data.fingerprint())
         self.identity = " ".join(str(part) for part in whole) if folder is not None else ""
 
-    def go(self, watch: Callable[[int, int, dict[str, float]], None], halt: Callable[[], bool]) -> Trained:
+    def go(
+        self, watch: Callable[[int, int, dict[str, float]], None], halt: Callable[[], bool], say: Callable[[str], None]
+    ) -> Trained:  # fmt: skip
         one, complete, sound = self.progress, True, True
+        running: dict[str, float] = {}
         self.checkpoint.read(self.snapshots, self.identity)
         self._together()
         self.begun = time.monotonic() - one.seconds
@@ -176,8 +187,10 @@ class _Run:
             if not sound and (ends or self.fabric.world_size == 1):
                 break
             if ends:
-                self._epoch()
-            watch(one.step, self.steps, one.history[-1] if one.history else {})
+                self._epoch(say)
+            if one.step % EVERY == 0:
+                running = {"running": float(one.losses[one.step - EVERY : one.step].mean())}
+            watch(one.step, self.steps, (one.history[-1] if one.history else {}) | running)
             if due and sound:
                 self.checkpoint.write(self.snapshots, self.identity)
         self.net.eval()
@@ -258,7 +271,7 @@ class _Run:
         )
         return Lesson.of(x, self.y[rows], ids, self.seed, step)
 
-    def _epoch(self) -> None:
+    def _epoch(self, say: Callable[[str], None]) -> None:
         """The row of an epoch that has ended; the weights, where none have been as good."""
         one = self.progress
         losses = one.losses[one.step - self.each : one.step]
@@ -272,7 +285,11 @@ class _Run:
             with seeded_generators(self.device, self.seed, one.step, 15):
                 row |= validated(self.model.around(net), self.valid, self.threat, self.seed)
         one.seconds = row["seconds"] = time.monotonic() - self.begun
+        known = collapse(one.history, len(self.valid))
         one.history.append(self.fabric.broadcast(row))
+        if (told := collapse(one.history, len(self.valid))) and not known and self.fabric.is_global_zero:
+            # Hours may be left.
+            say(told)
         if one.best < 0 or score(one.history[-1]) >= score(one.history[one.best]):
             one.best = len(one.history) - 1
             self.kept.update(self.fabric.broadcast(weights_of(self.net, self.average)))

@@ -57,21 +57,27 @@ def alarms(history: list[dict[str, float]], n: int) -> list[str]:
 
     Nothing is said of a fall that other samples might not have shown: one within twice its standard error.
     """
-    found, best = [], 0.0
+    if collapsed := collapse(history, n):
+        return [collapsed]
+    robust = [row["robust"] for row in history if "robust" in row]
+    if robust and robust[-1] < max(robust) - 0.05 and _fell(max(robust), robust[-1], n):
+        at = f"robust accuracy was {max(robust):.1%} at its best and {robust[-1]:.1%} at the end"
+        return [f"robust overfitting: {at}; the best weights are kept"]
+    return []
+
+
+def collapse(history: list[dict[str, float]], n: int) -> str:
+    """Where robust accuracy on `n` samples fell by half from one epoch to another, what to say of it; else nothing."""
+    best = 0.0
     for row in history:
-        if "robust" not in row:
-            continue
-        if row["robust"] < 0.5 * best and best > 0.1 and _fell(best, row["robust"], n):
-            found.append(
-                f"catastrophic overfitting in epoch {row['epoch']:.0f}: robust accuracy fell from {best:.1%} to {row['robust']:.1%}; "
+        robust = row.get("robust", best)
+        if robust < 0.5 * best and best > 0.1 and _fell(best, robust, n):
+            return (
+                f"catastrophic overfitting in epoch {row['epoch']:.0f}: robust accuracy fell from {best:.1%} to {robust:.1%}; "
                 f"the best weights are kept: take more noise, a smaller step, or more steps in the attack"
             )
-            break
-        best = max(best, row["robust"])
-    if history and "robust" in history[-1] and not found and history[-1]["robust"] < best - 0.05 and _fell(best, history[-1]["robust"], n):
-        last = history[-1]["robust"]
-        found.append(f"robust overfitting: robust accuracy was {best:.1%} at its best and {last:.1%} at the end; the best weights are kept")
-    return found
+        best = max(best, robust)
+    return ""
 
 
 def _fell(before: float, after: float, n: int) -> bool:

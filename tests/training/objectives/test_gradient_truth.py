@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import torch
 from small import REGULARISED, classifier, lesson, module, searched
 from torch import Tensor, nn
 
+from holdfast.defences.layers import Denoise
 from holdfast.models import Classifier
 from holdfast.training import objectives
 from holdfast.training.lesson import Lesson
@@ -105,3 +107,13 @@ def test_a_gradient_that_stops_at_the_slope_would_be_seen(name: str, monkeypatch
     monkeypatch.setattr(place, "slope", stopped)
     with pytest.raises(AssertionError):
         test_the_gradient_is_how_the_loss_changes(name, "tanh")
+
+
+@pytest.mark.parametrize("name", list(REGULARISED))
+def test_it_goes_through_attention(name: str) -> None:
+    """torch's fast attention has no second derivative: where one is asked for, it is not used."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), Denoise(4), nn.Flatten(), nn.Linear(144, 3)).eval()
+    nn.init.ones_(cast(Denoise, net[1]).bn.weight)
+    REGULARISED[name](Classifier(net, 3), Lesson.of(torch.rand(4, 1, 8, 8), torch.arange(4) % 3)).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) and bool((p.grad != 0).any()) for p in net.parameters())

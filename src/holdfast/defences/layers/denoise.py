@@ -32,8 +32,8 @@ class Denoise(nn.Module):
     convolution alone); see `operations`. `embedded`: the weights are made of two embeddings θ x and φ x, 1×1 convolutions to
     c / 2 features; None is the choice of the authors' nets, Gaussian weights embedded, dot products not.
 
-    Starts as the identity: the normalisation's γ is 0, as in each residual block of the authors' code. `nonlocal_gaussian` keeps
-    n (h w)² weights for the gradient; all others are linear in h w.
+    Starts as the identity: the normalisation's γ is 0, as in each residual block of the authors' code. Memory is linear in h w; where a
+    gradient is itself differentiated (CURE, LLR, double backpropagation), `nonlocal_gaussian` keeps n (h w)² weights.
 
     Raises ConfigError for an unknown operation, an embedding where there are no weights, fewer than one channel.
     Source: Xie et al. 2019, "Feature denoising for improving adversarial robustness", section 4, figures 4 and 5.

@@ -53,7 +53,7 @@ def nonlocal_gaussian(x: Maps, theta: Keys, phi: Keys) -> Tensor:
     """y_i = Σ_j f_ij x_j / Σ_j f_ij over all pixels j, f_ij = exp(θ_iᵀφ_j / √d): attention of the image to itself.
 
     Of the n (h w)² weights torch's attention keeps a block at a time, and makes them again for the gradient. A gradient of a gradient
-    needs all of them: `with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):` around the forward pass.
+    needs all of them: objectives that take one ask for it; elsewhere `with torch.nn.attention.sdpa_kernel(SDPBackend.MATH):`.
     """
     c, d = x.shape[1], theta.shape[1]
     query, key, value = (t.flatten(2).transpose(1, 2).unsqueeze(1) for t in (theta, phi, x))

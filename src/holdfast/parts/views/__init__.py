@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from holdfast.parts.views.blur import Blurred
-from holdfast.parts.views.camera import Cropped, Photographed
+from holdfast.parts.views.camera import Cropped, Photographed, Rescaled
 from holdfast.parts.views.chains import athalye, driven_by, physical
 from holdfast.parts.views.colour import Exposed, Printed
 from holdfast.parts.views.jpeg import Jpeg
@@ -19,7 +19,22 @@ VIEWS: dict[str, Callable[..., View]] = {
     "photographed": Photographed,
     "physical": physical,
     "printed": Printed,
+    "rescaled": Rescaled,
 }
 """The views that `--views` knows by name."""
 
-__all__ = ["VIEWS", "Blurred", "Chain", "Cropped", "Exposed", "Jpeg", "Photographed", "Printed", "View", "athalye", "driven_by", "physical"]
+__all__ = [
+    "VIEWS",
+    "Blurred",
+    "Chain",
+    "Cropped",
+    "Exposed",
+    "Jpeg",
+    "Photographed",
+    "Printed",
+    "Rescaled",
+    "View",
+    "athalye",
+    "driven_by",
+    "physical",
+]

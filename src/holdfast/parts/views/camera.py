@@ -1,4 +1,4 @@
-"""`Photographed` and `Cropped`: a flat print before a camera, and the part of an image that is kept; resampled without moiré."""
+"""`Photographed`, `Cropped` and `Rescaled`: a print before a camera, the part of an image that is kept, fewer pixels; without moiré."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, interpolate
 
 from holdfast.core.draw import Draw
 from holdfast.parts.views.blur import smoothed
@@ -94,14 +94,47 @@ class Cropped(View):
         within(self, 0.05, 1.0, "share")
 
     def seen(self, v: Images, draw: Draw) -> Images:
-        share, place = between(draw, "share", self.share, v), between(draw, "place", (-1.0, 1.0), v, 2)
-        (down, across), side = _pixels(v), max(v.shape[2:])
-        tall, wide = (1 - share) * v.shape[2] / side, (1 - share) * v.shape[3] / side
-        return resampled(v, share * down + place[:, :1] * tall, share * across + place[:, 1:] * wide)
+        share = between(draw, "share", self.share, v)
+        return windowed(v, share, share, between(draw, "place", (-1.0, 1.0), v, 2))
 
     @property
     def random(self) -> bool:
         return ends(self.share)[0] < 1
+
+
+@dataclass(frozen=True)
+class Rescaled(View):
+    """Made smaller, to `share` of each side, as a thumbnail is, and brought back to the image's size; both bilinear.
+
+    `share` from 0.05 to 1; a side keeps one pixel at least, and 1 changes nothing.
+
+    Raises ConfigError for a value outside its range.
+    Source: Zheng et al. 2016, "Improving the robustness of deep neural networks via stability training": thumbnails among the distortions.
+    Differs from it: nothing known; no kernel is named there.
+
+    >>> v = torch.tensor([0.0, 0.0, 1.0, 1.0]).reshape(1, 1, 1, 4)
+    >>> Rescaled(0.25).seen(v, Draw(torch.tensor([1]), torch.tensor([0]))).flatten().tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        within(self, 0.05, 1.0, "share")
+
+    def seen(self, v: Images, draw: Draw) -> Images:
+        high, wide = v.shape[2:]
+        size = max(1, round(self.share * high)), max(1, round(self.share * wide))
+        small = interpolate(v, size, mode="bilinear", align_corners=False, antialias=True)
+        return interpolate(small, (high, wide), mode="bilinear", align_corners=False)
+
+
+def windowed(v: Images, tall: Tensor, wide: Tensor, place: Tensor) -> Images:
+    """Of each image the window of so large shares of its sides `[n, 1, 1, 1]`, `place` `[n, 2, 1, 1]` between its ends at −1 and 1 down and
+    across, brought back to the image's size."""
+    (down, across), (high, broad), side = _pixels(v), v.shape[2:], max(v.shape[2:])
+    tops, sides = (1 - tall) * high / side, (1 - wide) * broad / side
+    return resampled(v, tall * down + place[:, :1] * tops, wide * across + place[:, 1:] * sides)
 
 
 def resampled(v: Images, down: Tensor, across: Tensor, background: Tensor | None = None) -> Images:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from holdfast import attacks
 from holdfast.attacks.short import bounded
+from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
@@ -54,40 +55,47 @@ def pgd(
 
     Raises ConfigError for a radius or step that is not positive and finite, and a share outside [0, 1].
     Source: Madry et al. 2018, equation 2.1; `targeted` and `still` Xie et al. 2019, arXiv:1812.03411, section 5.
-    Differs from the paper: the attack sees the net in eval mode; a row starts still, not a batch.
+    Differs from the papers: the attack sees the net in eval mode; a row starts still, not a batch; the papers name steps of their own
+    (Xie et al. 1/255 at ε = 16/255).
 
     >>> pgd(8 / 255).attack.stop.steps
     7
     """
-    if not 0 <= still <= 1:
-        raise ConfigError(f"still={still}: expected the share of rows that start at the clean input, from 0 to 1")
     attack = attacks.pgd(threat, steps, step, early=False, targeted=targeted)
     if targeted:
         attack = replace(attack, goal=Targeted(choose="random"))
-    if still:
-        assert isinstance(attack.rule, Ascend)
-        attack = replace(attack, rule=replace(attack.rule, start=Either(still)))
-    return Adversarial(attack, smoothing, clean)
+    return Adversarial(_stilled(attack, still), smoothing, clean)
+
+
+def _stilled(attack: Attack, still: float) -> Attack:
+    """The same, so large a share of its rows starting at the input as it is."""
+    if not 0 <= still <= 1:
+        raise ConfigError(f"still={still}: expected the share of rows that start at the clean input, from 0 to 1")
+    assert isinstance(attack.rule, Ascend)
+    return replace(attack, rule=replace(attack.rule, start=Either(still))) if still else attack
 
 
 @objective("Wong, Rice & Kolter 2020, arXiv:2001.03994")
-def fgsm(threat: Threat | float, step: float | None = None, smoothing: float = 0.0) -> Adversarial:
+def fgsm(threat: Threat | float, step: float | None = None, smoothing: float = 0.0, clean: float = 0.0, still: float = 0.0) -> Adversarial:
     """FGSM adversarial training from random starts ("fast"): the loss after one step from a random point of the ball.
 
-    x' = Π( x + η + α d(∇ J(x + η)) ),  η uniform in the ball,  α = `step`, by default 1.25 ε.
+    (1 − c) J(f(x'), y) + c J(f(x), y),  x' = Π( x + η + α d(∇ J(x + η)) ),  η uniform in the ball,  α = `step`, by default 1.25 ε,
+    c = `clean`.
 
-    Inputs `[n, ...]` in the model's range; labels smoothed by `smoothing`. Robust accuracy under PGD may collapse within an epoch
-    (catastrophic overfitting): watch the alarm.
+    Inputs `[n, ...]` in the model's range; labels smoothed by `smoothing`; `still`: the share of rows whose step is from the input as it
+    is. `fgsm(clean=0.5, still=1)` is the form of 2015. Robust accuracy under PGD may collapse within an epoch (catastrophic
+    overfitting): watch the alarm.
 
-    Raises ConfigError for a radius or step that is not positive and finite.
-    Source: Wong et al. 2020, and their code, locuslab/fast_adversarial; Goodfellow et al. 2015, section 6, without the random start.
+    Raises ConfigError for a radius or step that is not positive and finite, and a share outside [0, 1].
+    Source: Wong et al. 2020, and their code, locuslab/fast_adversarial; `clean` and `still` Goodfellow et al. 2015, section 6.
     Differs from their code: the attack sees the net in eval mode.
 
     >>> fgsm(8 / 255).attack.stop.steps
     1
     """
     ball = bounded(threat, "fgsm")
-    return Adversarial(attacks.pgd(ball, 1, 1.25 * ball.radius if step is None else step, early=False), smoothing)
+    attack = attacks.pgd(ball, 1, 1.25 * ball.radius if step is None else step, early=False)
+    return Adversarial(_stilled(attack, still), smoothing, clean)
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ def stability(
     CE(f(x), y) + α D(f(x), f(x')),  x' = x + σ n, or the input seen through `views`;  D = KL(p ‖ p') (`kl`), −Σ_j p_j log p'_j (`entropy`)
     with p = softmax(f(x)), or ‖f(x) − f(x')‖₂² of the logits (`l2`).
 
-    Inputs `[n, ...]` in the model's range; `sigma` in its units; `views` a view or its name, as `jpeg((50, 90))`, `cropped((0.8, 1))`. Rows
-    without a label count in the second term alone.
+    Inputs `[n, ...]` in the model's range; `sigma` in its units; `views` a view or its name, as `jpeg((50, 90))`, `cropped((0.8, 1))`,
+    `rescaled(0.75)`. Rows without a label count in the second term alone.
 
     Raises ConfigError for a negative α, a σ that is not positive, or another distance.
     Source: Zheng et al. 2016, "Improving the robustness of deep neural networks via stability training".
