@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import DATA, Sheet, arguments, cifar10, mnist, training_images
-from nets import halved_preact
+from nets import digits_net, halved_preact
 from torch import Tensor, nn
 
 from holdfast import Classifier, Linf, evaluate
 from holdfast.evaluation.tables import Rate
-from holdfast.models import lenet5
 from holdfast.training import Recipe, objectives, train
 from holdfast.training.augment import Crop, Flip
 
@@ -49,15 +48,15 @@ def labels(name: str) -> Tensor:
         return torch.from_numpy(file["y_train"]).long()
 
 
-DIGITS = Recipe(objectives.ramp(objectives.pgd(0.3, 7), 1000), 20, 128, "adamw", 2e-3, average=0.995)
-NEAR = replace(DIGITS, objective=objectives.ramp(objectives.trades(0.3, 6.0, 7), 1000))
+DIGITS = Recipe(objectives.ramp(objectives.pgd(0.3, 7), 1000), 16, 64, "adamw", 2e-3, average=0.995)
+NEAR = replace(DIGITS, objective=objectives.ramp(objectives.trades(0.3, 6.0, 7), 1000), epochs=14)
 CASES = {
     "cifar10": Hardening(
         halved_preact, 8 / 255, cifar10, 2000,
         Recipe(objectives.nfgsm(8 / 255), 19, 128, "sgd", 0.2, augment=(Crop(), Flip()), average=0.995, clip=1.0), 0.34, 0.64,
     ),
-    "mnist_pgd": Hardening(lenet5, 0.3, mnist, 1000, DIGITS, 0.89),
-    "mnist_trades": Hardening(lenet5, 0.3, mnist, 1000, NEAR, 0.91),
+    "mnist_pgd": Hardening(digits_net, 0.3, mnist, 1000, DIGITS, 0.89),
+    "mnist_trades": Hardening(digits_net, 0.3, mnist, 1000, NEAR, 0.91),
 }  # fmt: skip
 
 

@@ -15,6 +15,14 @@ def strided(channels: int, classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 256), nn.ReLU(), nn.Linear(256, classes))
 
 
+def digits_net() -> nn.Module:
+    """Four layers for digits `[n, 1, 28, 28]`: two 4×4 convolutions with stride 2, two linear ones, without norms."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(64 * 49, 200), nn.ReLU(), nn.Linear(200, 10),
+    )  # fmt: skip
+
+
 def signs_net() -> nn.Module:
     """Four layers for traffic signs `[n, 3, 32, 32]`: three convolutions with stride 2 and batch norm, a linear one."""
     layers: list[nn.Module] = []
