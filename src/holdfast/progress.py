@@ -51,6 +51,7 @@ class Show:
             TimeRemainingColumn(), console=self.errors, disable=quiet or not self.errors.is_terminal,
         )  # fmt: skip
         self.tasks: dict[str, TaskID] = {}
+        self.loss: float | None = None
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -74,8 +75,9 @@ class Show:
     def learn(self, epochs: int, batch: int, step: int, steps: int, row: dict[str, float]) -> None:
         """A step of training, `row` as `train` tells it; where nobody watches a terminal, a line for each epoch."""
         ends = row.get("step") == step
-        loss = row.get("loss") if ends else row.get("running", row.get("loss"))
-        found = [] if loss is None else [f"loss {loss:.4g}"]
+        if ends or "running" in row or self.loss is None:
+            self.loss = row["loss"] if ends else row.get("running", row.get("loss"))
+        found = [] if self.loss is None else [f"loss {self.loss:.4g}"]
         note = ", ".join(found + [f"{name} {percent(row[name])}" for name in ("clean", "robust") if name in row])
         if self.bars.disable:
             if ends:

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 
 import holdfast
 from holdfast import catalogue, cli
-from holdfast.cli import diary
 from holdfast.models import load_net
 from holdfast.progress import Interrupt
 from holdfast.training import trainer
@@ -238,12 +237,22 @@ def test_tensorboard_hears_each_epoch_once(place: Path, monkeypatch: pytest.Monk
     assert Board.told[-1] == ("closed", 0)
     assert call(monkeypatch, capsys, {"--tensorboard": "", "--no-evaluate": ""})[0] == 0 and len(Board.told) == 13
     monkeypatch.setattr(Board, "told", [])
-    for module in (diary, trainer):
-        monkeypatch.setattr(module, "EVERY", 5)
+    monkeypatch.setattr(trainer, "EVERY", 5)
     (place / "run" / "train.snapshot").unlink()
     assert call(monkeypatch, capsys, {"--tensorboard": "", "--no-evaluate": ""})[0] == 0
     assert [step for name, step in Board.told if name == "running"] == [5, 10]
     assert "running" not in (place / "run" / "history.csv").read_text()
+
+
+def test_rows_may_have_no_label(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    y = np.where(np.arange(60) % 3 == 0, -1, np.arange(60) % 10)
+    np.savez(place / "some.npz", x_train=rng.random((60, 1, 8, 8), dtype=np.float32), y_train=y)
+    changes: dict[str, str | None] = {"--data": "npz:some.npz", "--epochs": "1", "--batch": "16", "--held": "0"}
+    code, _, err = call(monkeypatch, capsys, changes | {"--objective": "vat(1.0)"})
+    assert code == 0, err
+    code, _, err = call(monkeypatch, capsys, changes | {"--objective": "pgd", "--out": "other"})
+    assert code == 2 and "have none (y = -1)" in err
 
 
 def test_samples_that_were_learned_are_not_measured_on(

@@ -221,7 +221,7 @@ def test_the_same_view_twice_draws_twice() -> None:
     "make",
     [
         lambda: Jpeg(0), lambda: Jpeg((90, 80)), lambda: Printed(gamma=0.0), lambda: Blurred(math.nan), lambda: Cropped(1.5),  # type: ignore[list-item]
-        lambda: Rescaled(0.01),
+        lambda: Rescaled(0.01), lambda: Rescaled((0.5, 0.9)),  # type: ignore[arg-type]
         lambda: Photographed(tilt=80), lambda: Exposed(noise=(0.1, 0.2, 0.3)), lambda: physical(2), lambda: athalye(-1),  # type: ignore[arg-type, list-item]
     ],
 )  # fmt: skip

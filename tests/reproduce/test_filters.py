@@ -157,7 +157,7 @@ def test_nothing_is_found_where_no_threshold_is_precise() -> None:
 
 
 def test_a_redrawn_recall_is_that_of_the_images_drawn() -> None:
-    """An image drawn k times stands there k times: its copies are right pairs of each other's originals."""
+    """By a literal count: an image drawn k times brings its own pairs k times, and two images theirs as often as both say."""
     generator = torch.Generator().manual_seed(5)
     apart = [torch.rand(9, 9, generator=generator) + 0.3 * ~torch.eye(9, dtype=torch.bool) for _ in range(2)]
     found = redrawn(apart, 0.6, draws=20, seed=4)

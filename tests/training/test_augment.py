@@ -70,6 +70,12 @@ def test_colour_is_three_factors() -> None:
     grey = (v * weights).sum(dim=1, keepdim=True)
     assert torch.allclose(found, grey + s * (v - grey), atol=0.51)
     assert len(b.unique()) == 50 and float((b - c).abs().min()) > 0
+    ends = 255 * torch.randint(2, (50, 3, 6, 7), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    v = (b * ends.float()).clamp(0, 255)
+    mean = (v * weights).sum(dim=1).mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+    v = (mean + c * (v - mean)).clamp(0, 255)
+    grey = (v * weights).sum(dim=1, keepdim=True)
+    assert torch.allclose(Colour()(ends, draw).float(), (grey + s * (v - grey)).clamp(0, 255), atol=0.51)
     with pytest.raises(InputError, match=r"augmentation colour: inputs are torch\.float32, expected uint8"):
         Colour()(x.float(), draw)
 

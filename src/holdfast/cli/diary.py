@@ -19,7 +19,6 @@ from holdfast.engine.snapshot import write_whole
 from holdfast.report import training_report
 from holdfast.report.machine import finite
 from holdfast.training import Trained
-from holdfast.training.trainer import EVERY
 
 Row = dict[str, float]
 
@@ -75,17 +74,17 @@ class Diary:
 
     def add(self, step: int, row: Row) -> None:
         """What the trainer's watcher hears: an epoch's row as it ends; for TensorBoard also the running loss, when it is new."""
-        ends, running = row.get("step") == step, {name: row[name] for name in ("running",) if name in row and step % EVERY == 0}
+        ends = row.get("step") == step
         epoch = {name: value for name, value in row.items() if name != "running"}
         if ends:
             self.rows[:] = [*(old for old in self.rows if old["epoch"] < row["epoch"]), epoch]
             self.write(self.rows)
-        if self.board is not None and (ends or running):
+        news = {name for name in row if name == "running" or ends} - {"epoch", "step", "seconds"}
+        if self.board is not None and news:
             if not self.open:
                 self.open.append(self.board(str(self.out / "tensorboard")))
-            for name, value in (running | (epoch if ends else {})).items():
-                if name not in ("epoch", "step", "seconds"):
-                    self.open[0].add_scalar(name, value, step)
+            for name in news:
+                self.open[0].add_scalar(name, row[name], step)
             self.open[0].flush()
 
     def write(self, history: Sequence[Row]) -> None:

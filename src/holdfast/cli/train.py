@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from torch import Tensor
 
 from holdfast.attacks.short import parse_threat
 from holdfast.cli.diary import Diary
@@ -114,7 +115,7 @@ def train_command(
         parse_objective(objective, goal, tutor), epochs, batch, optimiser, rate, momentum, decay, schedule,  # type: ignore[arg-type]
         augmentations(augment), average, clip, patience, precision, search, _epochs(drops), warmup,  # type: ignore[arg-type]
     )  # fmt: skip
-    dataset = load_data(data, split=split, limit=limit)
+    dataset = load_data(data, split=split, limit=limit, unlabelled=True)
     student.fit_classes(dataset.x)
     test, reason = None, "--no-evaluate"
     if measure:
@@ -136,13 +137,19 @@ def train_command(
                 diary.add(step, row)
                 show.learn(epochs, batch, step, steps, row)
 
-        told = lambda text: show.say(f"alarm: {text}")  # noqa: E731
-        trained = train(student, dataset, recipe, goal, share, out, seed, fabric, watch, _together(fabric, interrupt), told)
+        said: list[str] = []
+
+        def alarm(text: str) -> None:
+            if text not in said:
+                said.append(text)
+                show.say(f"alarm: {text}")
+
+        trained = train(student, dataset, recipe, goal, share, out, seed, fabric, watch, _together(fabric, interrupt), alarm)
         if not first:
             raise typer.Exit(0 if trained.complete else 130)
         found = diary.close(trained, net)
-        for alarm in trained.alarms:
-            told(alarm)
+        for text in trained.alarms:
+            alarm(text)
         result = None
         if trained.complete and test is not None and goal is not None:
             result = evaluate(trained.model, test, goal, suite=suite, out=out / "evaluation", seed=seed, watch=show, halt=interrupt)
@@ -181,22 +188,26 @@ def _measurable(
         if split is not None:
             raise
         return None, f"the data have no test split ({error})"
-    # Whole pictures are compared only where a few of their values are alike.
-    marks = set(_marks(test))
-    seen = {_content(learned, i) for i, mark in enumerate(_marks(learned)) if mark in marks}
-    twice = sum(_content(test, i) in seen for i in range(len(test)))
+    # Whole pictures are read only where the rows in their middle are alike.
+    middles = set(_contents(_middle(test.x)))
+    seen = {_content(learned.x[i]) for i, middle in enumerate(_contents(_middle(learned.x))) if middle in middles}
+    twice = sum(one in seen for one in _contents(test.x))
     if twice > FEW * len(test):
         return None, f"{twice:,} of the {len(test):,} test samples are among those it learns: name others with --test-split"
     return test, ""
 
 
-def _marks(data: Dataset) -> list[bytes]:
-    values = data.x.flatten(1)
-    return [row.tobytes() for row in values[:, :: max(1, values.shape[1] // 16)].contiguous().numpy()]
+def _middle(x: Tensor) -> Tensor:
+    """The middle row of each picture; other inputs whole. A view: there may be more of them than memory holds."""
+    return x[:, :, x.shape[2] // 2] if x.ndim == 4 else x
 
 
-def _content(data: Dataset, place: int) -> int:
-    return hash(data.x[place].contiguous().numpy().tobytes())
+def _content(one: Tensor) -> int:
+    return hash(one.contiguous().numpy().tobytes())
+
+
+def _contents(x: Tensor) -> Iterator[int]:
+    return (_content(one) for one in x)
 
 
 def _together(fabric: Fabric, asked: Callable[[], bool]) -> Callable[[], bool]:

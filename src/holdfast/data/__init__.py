@@ -8,7 +8,7 @@ from collections.abc import Callable
 from holdfast.core.errors import ConfigError
 from holdfast.core.expect import typed
 from holdfast.data.cifar10 import load_cifar10
-from holdfast.data.dataset import Dataset, from_tensors
+from holdfast.data.dataset import UNLABELLED, Dataset, from_tensors
 from holdfast.data.digits import load_digits
 from holdfast.data.folder import load_folder
 from holdfast.data.idx import load_idx
@@ -29,12 +29,13 @@ FORMATS: dict[str, Callable[[Source], Dataset]] = {
 
 
 @typed
-def load_data(spec: str, split: str = "test", limit: int | None = None, offset: int = 0) -> Dataset:
+def load_data(spec: str, split: str = "test", limit: int | None = None, offset: int = 0, unlabelled: bool = False) -> Dataset:
     """The data that `spec` names.
 
     `spec`: `digits`, `npz:FILE`, `idx:DIR`, `folder:DIR`, `cifar10:DIR`, `hf:NAME` or `torchvision:NAME`, with `?option=value`
     after it where a format has options. The first `offset` samples are left out and at most `limit` kept; a sample's id is
-    the same in every part. Labels are held against the class names, where there are any; floats must be finite.
+    the same in every part. Labels are held against the class names, where there are any, and with `unlabelled` may be −1; floats must
+    be finite.
 
     Raises ConfigError for an unknown format, option or split, InputError for data that are missing, damaged or unfit.
 
@@ -49,8 +50,8 @@ def load_data(spec: str, split: str = "test", limit: int | None = None, offset: 
         forms = ", ".join(FORMATS)
         raise ConfigError(f"data {spec!r}: unknown format {source.kind!r}: {hint}expected FORMAT:PLACE with one of {forms}")
     data = FORMATS[source.kind](source)
-    data.validate()
+    data.validate(unlabelled=unlabelled)
     return data
 
 
-__all__ = ["FORMATS", "Dataset", "from_tensors", "load_data"]
+__all__ = ["FORMATS", "UNLABELLED", "Dataset", "from_tensors", "load_data"]

@@ -18,6 +18,9 @@ from holdfast.core.types import Bounds
 PIECE = 512
 """Samples looked at together: checks and fingerprints copy one piece at a time, never the whole."""
 
+UNLABELLED = -1
+"""The label of an input that has none, where there may be such."""
+
 Values = Tensor | NDArray[np.generic]
 
 
@@ -79,10 +82,11 @@ class Dataset:
         """sha256 of the values, types and shapes of x, y and ids, however they lie in memory and on whatever device."""
         return content(self.x, self.y, self.ids)
 
-    def validate(self, classes: int | None = None, bounds: Bounds | None = None) -> None:
+    def validate(self, classes: int | None = None, bounds: Bounds | None = None, unlabelled: bool = False) -> None:
         """Look at every value once.
 
-        `classes`: how many, by default as many as have names; `bounds`: of float inputs, by default all that is finite.
+        `classes`: how many, by default as many as have names; `bounds`: of float inputs, by default all that is finite; `unlabelled`: a
+        label may be −1, for none.
 
         Raises InputError for no samples, a label below 0 or beyond the classes (only labels `[n]`: pixels may be marked void),
         an id that two samples share, a value that is NaN, infinite or outside `bounds`.
@@ -92,6 +96,7 @@ class Dataset:
         classes = classes if classes is not None or self.classes is None else len(self.classes)
         if self.y.ndim == 1:
             off = (self.y < 0) | (self.y >= classes) if classes is not None else self.y < 0
+            off &= (self.y != UNLABELLED) | (not unlabelled)
             if off.any():
                 place = int(off.nonzero()[0])
                 span = f"0..{classes - 1}" if classes is not None else "0, 1, 2, ..."

@@ -121,7 +121,7 @@ def recalled(apart: list[Tensor], precision: float = PRECISION) -> Tensor:
 def redrawn(apart: list[Tensor], precision: float = PRECISION, draws: int = 500, nearest: int = 50_000, seed: int = 0) -> Tensor:
     """Recall at that precision: first on the images as they are, then on `draws` resamplings of them, each with its own threshold.
 
-    `[1 + draws]` float64. An image drawn k times brings its right pairs k times, a pair of two images as often as both say; of the wrong
+    `[1 + draws]` float64. An image drawn k times brings its right pairs k times, two images their pair as often as both say; of the wrong
     pairs of a kind only the `nearest` are looked at, which is as far as thresholds of high precision come.
     """
     n = len(apart[0])

@@ -57,7 +57,7 @@ class Zoom(Augmentation):
     """A window of 8 % to all of the area, its sides from 3 : 4 to 4 : 3 of the image's, anywhere in it, brought to the image's size.
 
     As nets for ImageNet are trained (Szegedy et al. 2015, arXiv:1409.4842, section 6). Differs from common code: a side longer than the
-    image's is cut, where there another window is drawn.
+    image's is cut, where there another window is drawn; the sides' ratio is uniform in its logarithm.
 
     >>> Zoom()(torch.ones(1, 1, 8, 8), Draw(torch.tensor([7]), torch.tensor([0]))).shape
     torch.Size([1, 1, 8, 8])
@@ -82,8 +82,8 @@ class Colour(Augmentation):
     Brightness b v; contrast m + c (v − m), m the image's mean luma; saturation l + s (v − l), l each pixel's luma. uint8 images alone.
 
     Raises InputError for floats, whose white is not known here.
-    Source: facebookarchive/fb.resnet.torch, whose recipe papers on ImageNet follow. Differs from it: the order is not shuffled, and
-    there is no noise along the colours' principal axes.
+    Source: facebookarchive/fb.resnet.torch, whose recipe papers on ImageNet follow. Differs from it: the order is not shuffled,
+    each result is cut off at black and white, and there is no noise along the colours' principal axes.
 
     >>> Colour()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), Draw(torch.tensor([7]), torch.tensor([0]))).max()
     tensor(0, dtype=torch.uint8)

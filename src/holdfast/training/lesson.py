@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from holdfast.core.draw import Draw, row_key
 from holdfast.core.errors import InputError
 from holdfast.core.rows import Rows
-
-UNLABELLED = -1
-"""The label of an input that has none."""
+from holdfast.data import UNLABELLED
 
 
 @dataclass(frozen=True)

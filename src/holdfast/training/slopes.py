@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
+from holdfast.data import UNLABELLED
 from holdfast.models import Classifier
-from holdfast.training.lesson import UNLABELLED, calm
+from holdfast.training.lesson import calm
 
 
 def losses(model: Classifier, x: Tensor, y: Tensor) -> Tensor:

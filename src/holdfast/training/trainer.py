@@ -23,7 +23,7 @@ from holdfast.models import Classifier
 from holdfast.training.augment import augmented
 from holdfast.training.checkpoint import Checkpoint, Progress, weights_of
 from holdfast.training.fabric import Fabric, checked, fabric_of
-from holdfast.training.lesson import UNLABELLED, Lesson
+from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective
 from holdfast.training.recipe import Recipe
 from holdfast.training.replayed import Memory, Replayed
@@ -95,7 +95,7 @@ def train(
     `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys the noise
     of attacks and augmentations by (sample, step), so that it is the same in however many processes; what layers draw, as dropout does,
     follows from (step, process). `fabric`: one device, or DDP. `watch` hears the step, how many there are, and the last epoch's
-    row with `running`, the mean loss of the last 50 steps, made anew every 50; `halt` is asked before each step; `say`
+    row, at every 50th step with `running`, the mean loss of the last 50; `halt` is asked before each step; `say`
     hears at once where robust accuracy collapses.
 
     Where the loss or the weights stop being finite, it ends with an alarm and the weights of the best epoch before; looked at as an epoch
@@ -130,7 +130,7 @@ class _Run:
         self.recipe, self.threat, self.seed, self.fabric = recipe, threat, seed, fabric
         net = cast(nn.Module, model.net)
         model.fit_classes(data.x)
-        replace(data, y=data.y.where(data.y != UNLABELLED, 0)).validate(model.classes, model.bounds)
+        data.validate(model.classes, model.bounds, unlabelled=True)
         if threat is not None:
             watched(threat)
         self.device = fabric.device
@@ -168,7 +168,6 @@ class _Run:
         self, watch: Callable[[int, int, dict[str, float]], None], halt: Callable[[], bool], say: Callable[[str], None]
     ) -> Trained:  # fmt: skip
         one, complete, sound = self.progress, True, True
-        running: dict[str, float] = {}
         self.checkpoint.read(self.snapshots, self.identity)
         self._together()
         self.begun = time.monotonic() - one.seconds
@@ -188,8 +187,7 @@ class _Run:
                 break
             if ends:
                 self._epoch(say)
-            if one.step % EVERY == 0:
-                running = {"running": float(one.losses[one.step - EVERY : one.step].mean())}
+            running = {} if one.step % EVERY else {"running": float(one.losses[one.step - EVERY : one.step].mean())}
             watch(one.step, self.steps, (one.history[-1] if one.history else {}) | running)
             if due and sound:
                 self.checkpoint.write(self.snapshots, self.identity)
@@ -287,12 +285,12 @@ class _Run:
         one.seconds = row["seconds"] = time.monotonic() - self.begun
         known = collapse(one.history, len(self.valid))
         one.history.append(self.fabric.broadcast(row))
-        if (told := collapse(one.history, len(self.valid))) and not known and self.fabric.is_global_zero:
-            # Hours may be left.
-            say(told)
         if one.best < 0 or score(one.history[-1]) >= score(one.history[one.best]):
             one.best = len(one.history) - 1
             self.kept.update(self.fabric.broadcast(weights_of(self.net, self.average)))
+        if (told := collapse(one.history, len(self.valid))) and not known and self.fabric.is_global_zero:
+            # Hours may be left.
+            say(told)
 
 
 def _batch(recipe: Recipe, learned: int, held: int, processes: int) -> int:

@@ -57,6 +57,17 @@ def test_a_share_of_the_rows_starts_still() -> None:
     assert 50 <= int(still.sum()) <= 110 and float(moved[~still].min()) > 1e-4
 
 
+def test_fgsm_of_2015_steps_from_the_input_and_learns_from_both() -> None:
+    one, model = rows(6, 3), affine(W, torch.zeros(3, dtype=torch.float64))
+    objective = objectives.fgsm(EPSILON, clean=0.5, still=1.0)
+    found = searched(objective, model, one)
+    off = (one.x @ W.T).softmax(dim=1) - torch.eye(3, dtype=torch.float64)[one.y]
+    assert torch.allclose(found, one.x + EPSILON * (off @ W).sign(), rtol=0, atol=1e-12)
+    hard, clean = (torch.nn.functional.cross_entropy(x @ W.T, one.y) for x in (found, one.x))
+    torch.testing.assert_close(objective.loss(model, one, found), (hard + clean) / 2)
+    assert objectives.fgsm(EPSILON, smoothing=0.1).clean == 0
+
+
 def test_a_share_is_a_share() -> None:
     with pytest.raises(ConfigError, match=r"still=1.5.*from 0 to 1"):
         objectives.pgd(EPSILON, still=1.5)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from holdfast.core.draw import Draw
+from holdfast.core.errors import ConfigError
 from holdfast.parts.views.blur import smoothed
 from holdfast.parts.views.view import Images, Range, View, between, ends, within
 
@@ -110,7 +111,7 @@ class Rescaled(View):
 
     Raises ConfigError for a value outside its range.
     Source: Zheng et al. 2016, "Improving the robustness of deep neural networks via stability training": thumbnails among the distortions.
-    Differs from it: nothing known; no kernel is named there.
+    Differs from it: a share of the side, so that images of any size do; no kernel is named there.
 
     >>> v = torch.tensor([0.0, 0.0, 1.0, 1.0]).reshape(1, 1, 1, 4)
     >>> Rescaled(0.25).seen(v, Draw(torch.tensor([1]), torch.tensor([0]))).flatten().tolist()
@@ -120,6 +121,8 @@ class Rescaled(View):
     share: float
 
     def __post_init__(self) -> None:
+        if isinstance(self.share, tuple):
+            raise ConfigError(f"rescaled({self.share}): expected a number, one for all images, as 0.75")
         within(self, 0.05, 1.0, "share")
 
     def seen(self, v: Images, draw: Draw) -> Images:
