@@ -186,10 +186,10 @@ def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: 
             assert "24.67 %" in out and "25.0 %" in out and "refuted: it falls" in out
 
 
-def test_a_study_runs_in_minutes_as_the_command_says(
+def test_a_real_study_runs_whole_on_the_embedded_digits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """One of the real ones, whole, on the embedded digits: training on FGSM there lowers the error under FGSM."""
+    """Training on FGSM lowers the error under FGSM there."""
     monkeypatch.setattr("sys.argv", ["holdfast", "reproduce", "f11", "--fast", "--json", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         main()

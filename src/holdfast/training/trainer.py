@@ -94,9 +94,9 @@ def train(
     from a random start: the epoch with the highest robust accuracy is kept; None validates on clean inputs. `out`: a folder whose
     `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys the noise
     of attacks and augmentations by (sample, step), so that it is the same in however many processes; what layers draw, as dropout does,
-    follows from (step, process). `fabric`: one device, or DDP. `watch` hears the step, how many there are, and the last epoch's
-    row, at every 50th step with `running`, the mean loss of the last 50; `halt` is asked before each step; `say`
-    hears at once where robust accuracy collapses.
+    follows from (step, process). `fabric`: one device, or DDP. `watch` hears the step, how many there are, and the last epoch's row, at
+    every 50th step with `running`, the mean loss of the last 50; `halt` is asked before each step; `say` hears at once where robust
+    accuracy collapses.
 
     Where the loss or the weights stop being finite, it ends with an alarm and the weights of the best epoch before; looked at as an epoch
     ends and as a snapshot is due, so that no step waits for it.

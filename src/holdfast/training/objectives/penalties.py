@@ -95,7 +95,7 @@ def blurnet_variation(objective: Objective, layers: str | tuple[str, ...], alpha
 
     Raises ConfigError for no layers, a name that none has, a negative α, or an objective that cannot be wrapped.
     Source: Raju & Lipasti 2019, "BlurNet": total variation of the first layer's maps.
-    Differs from it: nothing known; a list in talks on it says "weights", its formula is of maps.
+    Differs from it: nothing known; where its slides list the penalty they say "weights", their formula is of maps.
 
     >>> from holdfast.training.objectives import pgd
     >>> blurnet_variation(pgd(8 / 255), "conv1").layers
