@@ -47,6 +47,7 @@ class Method:
     net: Callable[[], nn.Module] = signs_net
     taught: bool = False
     decay: float = 0.01
+    precision: str | None = None
 
 
 def plain(objective: Objective, net: Callable[[], nn.Module] = signs_net) -> Method:
@@ -89,6 +90,7 @@ def depthwise() -> nn.Module:
 METHODS = {
     "standard": plain(objectives.standard()),
     "pgd": plain(objectives.pgd(RADIUS, STEPS)),
+    "pgd in bf16-mixed": Method(lambda teacher: objectives.pgd(RADIUS, STEPS), precision="bf16-mixed"),
     "fgsm": plain(objectives.fgsm(RADIUS)),
     "nfgsm": plain(objectives.nfgsm(RADIUS)),
     "free": plain(objectives.free(RADIUS, repeats=3)),
@@ -143,7 +145,7 @@ def trained(method: Method, name: str, data: Dataset, seed: int, out: Path) -> C
         objective = method.objective(teacher)
         # Free training shows each batch several times: as many steps in all.
         epochs = EPOCHS // objective.repeats if isinstance(objective, Replayed) else EPOCHS
-        recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=method.decay)
+        recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=method.decay, precision=method.precision)
         teacher = train(model, data, recipe, held=0, out=out / part, seed=seed).model
     assert teacher is not None
     return teacher

@@ -11,10 +11,19 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from holdfast.core.errors import ConfigError
-from holdfast.defences.layers import OPERATIONS, Denoise
+from holdfast.defences.layers import OPERATIONS, Denoise, operations
 
 SHAPES = [(2, 3, 5, 7), (1, 1, 1, 1), (2, 4, 2, 3), (1, 2, 1, 4), (1, 9, 3, 2)]
 Pair = Callable[[Tensor, Tensor], Tensor]
+
+
+@pytest.fixture(params=["small", "large", "blocks"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways maps of different sizes go: as matrices, along lines, and of many images a few at a time."""
+    if request.param != "small":
+        monkeypatch.setattr(operations, "FEW", 0)
+    if request.param == "blocks":
+        monkeypatch.setattr(operations, "BLOCK", 1)
 
 
 def window(i: tuple[int, int], high: int, wide: int) -> list[tuple[int, int]]:
@@ -50,6 +59,7 @@ def literal(operation: str, x: Tensor, theta: Tensor, phi: Tensor) -> Tensor:
     return y
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("embedded", [False, True])
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -69,6 +79,7 @@ def test_operations_are_their_sums_over_pixels(operation: str, embedded: bool, s
         torch.testing.assert_close(block.smoothed(still), block.smoothed(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("shape", [(1, 3, 3, 4), (2, 2, 1, 1), (1, 8, 2, 2)], ids=str)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_gradients_are_right_twice(operation: str, shape: tuple[int, ...]) -> None:
