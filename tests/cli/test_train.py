@@ -160,6 +160,7 @@ MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--objective": "trades(bet=6)"}, ["'bet'", "beta"]),
     ({"--weights": "w.safetensors"}, ["w.safetensors", "no such file"]),
     ({"--teacher": "mlp(64, 10)"}, ["takes no teacher"]),
+    ({"--teacher": "mlp(64, 10)", "--objective": "distillation(20)"}, ["learned nothing", "--teacher-weights"]),
     ({"--teacher-weights": "w.safetensors"}, ["--teacher MODEL"]),
     ({"--augment": "rotate"}, ["'rotate'", "crop, flip"]),
     ({"--optimiser": "adam"}, ["'adam'", "adamw"]),

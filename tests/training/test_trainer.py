@@ -18,6 +18,7 @@ from holdfast.core.errors import ConfigError, InputError, ModelError
 from holdfast.defences.layers import Noise
 from holdfast.parts.threats import Occlusion
 from holdfast.training import Objective, Recipe, Trained, objectives, train, trainer
+from holdfast.training.fabric import fabric_of
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import taught
 from holdfast.training.trainer import _parted
@@ -92,6 +93,24 @@ def test_the_average_is_the_exponential_one_and_is_what_is_kept() -> None:
     torch.testing.assert_close(weights(trained)["1.weight"], expected, rtol=1e-9, atol=1e-12)
 
 
+class Placed(nn.Module):
+    """A net that looks places up in a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 3)
+        self.register_buffer("place", torch.arange(64).flip(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(x.flatten(1)[:, self.place])
+        return out
+
+
+def test_buffers_of_whole_numbers_are_not_averaged() -> None:
+    trained = train(Classifier(Placed().eval(), 3), images(), replace(PLAIN, average=0.9, epochs=40), held=0)
+    assert torch.equal(net(trained.model).place, torch.arange(64).flip(0))
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_run() -> None:
     """A rate that ruins what was learned: the weights are those of the epoch that was best, and validating them says so again."""
     recipe = replace(PLAIN, rate=30.0, epochs=12, patience=2)
@@ -100,7 +119,8 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run() -> None:
     last = max(place for place, score in enumerate(robust) if score == max(robust))
     assert trained.best == last
     assert trained.complete
-    assert len(robust) == min(12, robust.index(max(robust)) + 3)
+    alone = [score[0] for score in robust]
+    assert len(robust) == min(12, alone.index(max(alone)) + 3), "clean accuracy does not prolong it"
     _, held = _parted(_dataset(), 10, 0)
     again = validated(trained.model, held, Linf(0.05))
     assert (again["robust"], again["clean"]) == robust[last]
@@ -330,6 +350,17 @@ def test_the_net_itself_in_another_precision(precision: str) -> None:
     trained = train(classifier(), images(), replace(PLAIN, precision=precision), Linf(0.1), 10)
     assert trained.model.dtype == weights(trained)["0.weight"].dtype == (torch.bfloat16 if "bf16" in precision else torch.float64)
     assert trained.losses.isfinite().all()
+    # What was given is trained in place, and goes on answering.
+    again = train(trained.model, images(), replace(PLAIN, precision=precision), held=0)
+    assert again.losses.isfinite().all()
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
+def test_a_teacher_of_another_precision_teaches(precision: str) -> None:
+    trained = train(
+        classifier(), images(), replace(PLAIN, objective=objectives.distillation(5.0, classifier()), precision=precision), held=0
+    )
+    assert trained.losses.isfinite().all()
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
@@ -341,6 +372,10 @@ def test_what_cannot_be_trained_is_refused() -> None:
         train(frozen, images(), PLAIN)
     with pytest.raises(ConfigError, match="patience=2: no samples are held out"):
         train(classifier(), images(), replace(PLAIN, patience=2), held=0)
+    with pytest.raises(ConfigError, match="precision='bf16-mixed', but the fabric given has 32-true"):
+        train(classifier(), images(), replace(PLAIN, precision="bf16-mixed"), fabric=fabric_of(classifier()))
+    with pytest.raises(ConfigError, match="search='bfloat16': Standard makes no search"):
+        train(classifier(), images(), replace(PLAIN, search="bfloat16"))
     with pytest.raises(ConfigError, match="search='folded': Free makes no search"):
         train(classifier(), images(), replace(RECIPES["free"], search="folded"))
     with pytest.raises(ConfigError, match=r"threat .*: epochs are compared under PGD, which cannot move in it"):

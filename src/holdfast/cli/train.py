@@ -65,7 +65,7 @@ def train_command(
     ] = None,
     split: Annotated[str, typer.Option(help="Which part of the data is learned.")] = "train",
     limit: Limit = None,
-    epochs: Annotated[int, typer.Option(help="Times that every sample is shown.")] = Recipe.epochs,
+    epochs: Annotated[int, typer.Option(help="Times that the samples are gone through, but for what fills no batch.")] = Recipe.epochs,
     batch: Annotated[int, typer.Option(help="Samples a step, over all processes together.")] = Recipe.batch,
     rate: Annotated[float, typer.Option(help="The largest learning rate.")] = Recipe.rate,
     optimiser: Annotated[str, typer.Option(help="sgd | adamw")] = Recipe.optimiser,
@@ -77,7 +77,9 @@ def train_command(
     augment: Annotated[str, typer.Option(help="Of crop, flip, zoom, colour, separated by commas; nothing when not given.")] = "",
     average: Annotated[float, typer.Option(help="Decay of the weights' average, which is then what is kept: 0.999; 0 for none.")] = 0.0,
     clip: Annotated[float | None, typer.Option(help="The largest norm of a gradient.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Ends after so many epochs without better robust accuracy.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Ends after so many epochs without better robust accuracy (clean, without --threat).")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed; the net's own when not given.")] = None,
     search: Annotated[str, typer.Option(help="What attacks ask: own | folded | bfloat16 | float16 (faster copies).")] = Recipe.search,
     held: Annotated[float, typer.Option(help="Share of the samples (or their number) held out to choose the epoch.")] = 0.05,
@@ -115,6 +117,8 @@ def train_command(
         parse_objective(objective, goal, tutor), epochs, batch, optimiser, rate, momentum, decay, schedule,  # type: ignore[arg-type]
         augmentations(augment), average, clip, patience, precision, search, _epochs(drops), warmup,  # type: ignore[arg-type]
     )  # fmt: skip
+    if teacher is not None and teacher_weights is None and ":" not in teacher:
+        raise ConfigError(f"--teacher {teacher} has learned nothing yet: give --teacher-weights FILE")
     dataset = load_data(data, split=split, limit=limit, unlabelled=True)
     student.fit_classes(dataset.x)
     test, reason = None, "--no-evaluate"
@@ -129,6 +133,8 @@ def train_command(
     diary = Diary.begin(out, setting, {"call": call, "made": environment()}, tensorboard, fabric.is_global_zero)
     first = fabric.is_global_zero
     with Interrupt(patient=fabric.world_size > 1) as interrupt, Show(console, quiet=as_json or not first) as show:
+        if unknown := int((dataset.y < 0).sum()):
+            show.say(f"{unknown:,} of {len(dataset):,} samples have no label (y = -1)")
         if measure and reason:
             show.say(f"robust accuracy will not be measured: {reason}")
 

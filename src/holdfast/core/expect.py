@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
@@ -52,6 +53,17 @@ def expect_fields(thing: object) -> None:
     """Raise as `typed` does where a field of a dataclass is not of its kind."""
     kind: Callable[..., Any] = type(thing)
     expect(kind.__name__, vars(thing), _hints(kind))
+
+
+def expect_within(name: str, low: float, high: float = math.inf, **values: float) -> None:
+    """Raise ConfigError where one of the numbers given to what is called `name` is not in [low, high).
+
+    >>> expect_within("trades", 0, beta=6.0)
+    """
+    for word, value in values.items():
+        if not low <= value < high:
+            least = f"a finite number from {low:g}" if math.isinf(high) else f"a number from {low:g} to below {high:g}"
+            raise ConfigError(f"{name}({word}={value:g}): expected {least}")
 
 
 def expect(name: str, values: Mapping[str, object], hints: Mapping[str, Any]) -> None:

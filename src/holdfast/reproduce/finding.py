@@ -75,7 +75,9 @@ class Trend:
         """
         verdict: Judged = "confirmed" if found.low > 0 else "refuted" if found.high < 0 else "undecided"
         return cls(
-            statement, verdict, f"{of}: {100 * found.value:+z.1f} points (95 % interval {100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
+            statement,
+            verdict,
+            f"{of}: {100 * found.value:+z.1f} points (95 % interval {100 * found.low:+z.1f} to {100 * found.high:+z.1f})",
         )
 
 

@@ -70,7 +70,10 @@ class Checkpoint:
             return False
         tensors, facts = found
         if facts["identity"] != identity:
-            raise StoreError(f"{snapshots.path} holds another run ({facts['identity']}): give another --out, or repeat the call it is from")
+            raise StoreError(
+                f"{snapshots.path} holds another run ({facts['identity']}): give another folder, or repeat the call it is from, "
+                f"with a net of the same first weights"
+            )
         self.net.load_state_dict(_under(tensors, "net."))
         if self.average is not None:
             self.average.load_state_dict(_under(tensors, "average."))

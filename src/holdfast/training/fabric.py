@@ -45,9 +45,15 @@ def fabric_of(model: Classifier, precision: str | None = None) -> Fabric:
     return fabric
 
 
-def checked(fabric: Fabric) -> Fabric:
-    """The same; raises ConfigError for a strategy that cuts a net in pieces, whose weights attacks and averages could not see whole."""
+def checked(fabric: Fabric, precision: str | None = None) -> Fabric:
+    """The same; raises ConfigError for a strategy that cuts a net in pieces, whose weights attacks and averages could not see whole, and
+    for another precision than a recipe names."""
     # By name: the same engine is published under two.
     if not {"DDPStrategy", "SingleDeviceStrategy"} & {kind.__name__ for kind in type(fabric.strategy).__mro__}:
         raise ConfigError(f"strategy {type(fabric.strategy).__name__}: expected one device or ddp, where each process holds the whole net")
+    own = fabric.strategy.precision.precision
+    if precision is not None and not own.startswith(precision):
+        raise ConfigError(
+            f"precision={precision!r}, but the fabric given has {own}: give Fabric(precision={precision!r}), or leave one out"
+        )
     return fabric

@@ -27,7 +27,8 @@ class Recipe:
     the first 40 % of a `cyclic` schedule and falls to 0, falls along half a `cosine`, to a tenth after each of the epochs in `drops`
     (`steps`; at 1/2 and 3/4 where there are none), or stays, and rises from 0 over the first `warmup` epochs beside all that; `average`:
     the decay of the weights' exponential average (0: none), at step t no more than (1 + t) / (10 + t), which is then what is validated and
-    kept; `clip`: the largest norm of a gradient; `patience`: epochs without better robust accuracy before it ends (None: never);
+    kept (buffers of whole numbers are the last step's); `clip`: the largest norm of a gradient; `patience`: epochs without better robust
+    accuracy (clean, where no threat is given) before it ends (None: never);
     `precision`: Fabric's, as `bf16-mixed`; the net's own when None; `search`: what the attacks ask, the net itself (`own`) or a copy made
     at each step, with batch norms `folded`, in `bfloat16` or `float16`: faster where a step has many asks, and there are units for it.
 

@@ -92,7 +92,8 @@ def train(
     `model`: its net's weights are changed in place, and at the end are those of the best epoch; `data`: a `Dataset`, or (x, y), uint8 or in
     the model's range; `threat`: what the `held` samples (a share of the data, or so many) are attacked with after each epoch, by PGD-10
     from a random start: the epoch with the highest robust accuracy is kept; None validates on clean inputs. `out`: a folder whose
-    `train.snapshot` the same call goes on from, after a kill at any moment, to the same weights, bit for bit on CPU. `seed` keys the noise
+    `train.snapshot` the same call, with a net of the same first weights, goes on from, after a kill at any moment, to the same weights, bit
+    for bit on CPU. `seed` keys the noise
     of attacks and augmentations by (sample, step), so that it is the same in however many processes; what layers draw, as dropout does,
     follows from (step, process). `fabric`: one device, or DDP. `watch` hears the step, how many there are, and the last epoch's row, at
     every 50th step with `running`, the mean loss of the last 50; `halt` is asked before each step; `say` hears at once where robust
@@ -118,7 +119,7 @@ def train(
         raise ConfigError(f"model around {type(model.net).__name__}: only an nn.Module can be trained")
     dataset = data if isinstance(data, Dataset) else from_tensors(*data)
     with kept_generators(model.device):
-        made = fabric_of(model, recipe.precision) if fabric is None else checked(fabric)
+        made = fabric_of(model, recipe.precision) if fabric is None else checked(fabric, recipe.precision)
         return _Run(model, dataset, recipe, threat, held, out, seed, made).go(watch, halt, say)
 
 
@@ -151,6 +152,8 @@ class _Run:
         self.net, self.inner = net, Task(self.model, recipe.objective, recipe.search)
         self.task, self.optimiser = fabric.setup(self.inner, optimiser)
         self.model.dtype = next(p.dtype for p in net.parameters() if p.is_floating_point())
+        # The net that was given is this one.
+        model.device, model.dtype = self.device, self.model.dtype
         self.order = torch.zeros(0, dtype=torch.int64)
         self.average = AveragedModel(net, multi_avg_fn=self._averaging, use_buffers=True) if recipe.average else None
         self.progress = Progress(torch.zeros(self.steps, dtype=torch.float64, device=self.device))
@@ -161,7 +164,7 @@ class _Run:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self.snapshots = Snapshots(None if folder is None else folder / "train.snapshot")
-        whole = (recipe.digest, str(threat), held, seed, model.fingerprint(), data.fingerprint())
+        whole = (recipe.digest, str(threat), held, seed, model.fingerprint(), data.fingerprint(), scaling.precision)
         self.identity = " ".join(str(part) for part in whole) if folder is not None else ""
 
     def go(
@@ -210,7 +213,7 @@ class _Run:
 
     def _over(self) -> bool:
         """Whether robust accuracy has not risen for as many epochs as patience lasts."""
-        scores = [score(row) for row in self.progress.history if "clean" in row]
+        scores = [score(row)[0] for row in self.progress.history if "clean" in row]
         return self.recipe.patience is not None and len(scores) > scores.index(max(scores)) + self.recipe.patience if scores else False
 
     def _sound(self) -> bool:
@@ -251,7 +254,12 @@ class _Run:
     def _averaging(self, averaged: Parts, current: Parts, count: Tensor | int) -> None:
         """The exponential average, which forgets fast at first, so that the random weights of the start do not stay in it."""
         step = self.progress.step
-        get_ema_multi_avg_fn(min(self.recipe.average, (1 + step) / (10 + step)))(averaged, current, count)
+        if averaged[0].is_floating_point():
+            get_ema_multi_avg_fn(min(self.recipe.average, (1 + step) / (10 + step)))(averaged, current, count)
+        else:
+            # Places in a table, say, have no mean.
+            for mine, new in zip(averaged, current, strict=True):
+                mine.copy_(new)
 
     def _lesson(self, step: int) -> Lesson:
         """This process's share of the batch of that step, augmented, in the model's range."""
@@ -298,8 +306,9 @@ def _batch(recipe: Recipe, learned: int, held: int, processes: int) -> int:
     objective = recipe.objective
     if isinstance(objective, Replayed) and processes > 1:
         raise ConfigError(f"{type(objective).__name__} carries a memory from step to step: train it in one process")
-    if isinstance(objective, Replayed) and recipe.search != "own":
-        raise ConfigError(f"search={recipe.search!r}: {type(objective).__name__} makes no search of its own; leave search out")
+    last = objective.chain[-1]
+    if recipe.search != "own" and (isinstance(last, Replayed) or type(last).look is Objective.look):
+        raise ConfigError(f"search={recipe.search!r}: {type(last).__name__} makes no search of its own; leave search out")
     if recipe.patience is not None and not held:
         raise ConfigError(f"patience={recipe.patience}: no samples are held out to judge an epoch by; hold some, or leave patience out")
     if recipe.batch % processes:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from holdfast import Classifier
 from holdfast.core.errors import ConfigError
 from holdfast.training.lesson import Lesson
-from holdfast.training.objectives import free, pgd, standard, trades
+from holdfast.training.objectives import blurnet_filters, free, pgd, standard, trades
 from holdfast.training.objectives.penalties import penalised
 
 
@@ -72,6 +72,10 @@ def test_the_net_is_left_without_hooks_and_mistakes_are_told() -> None:
         penalised(standard(), variation, ("parts.used.0", "parts.spare"), 1.0, "maps")(spare, one)
     penalised(standard(), variation, "0", 1.0, "maps")(net, one)
     assert not any(module._forward_hooks for module in cast(nn.Module, spare.net).modules())
+    with pytest.raises(ConfigError, match=r"variation: maps \[4, 3\] of 3 do not fit it"):
+        penalised(standard(), variation, "3", 1.0, "maps")(net, one)
+    with pytest.raises(ConfigError, match="filter_penalty: not each of 2 has weight"):
+        blurnet_filters(standard(), "2")(net, one)
     with pytest.raises(ConfigError, match="cannot wrap Free"):
         penalised(free(0.1), variation, "0", 1.0, "maps")
     with pytest.raises(ConfigError, match="expected names"):

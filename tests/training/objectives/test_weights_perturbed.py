@@ -93,6 +93,9 @@ def test_wrappers_nest() -> None:
 
     value = awp(penalised(standard(), watched, "1", 0.5, "maps"), 0.05)(model, one)
     assert len(largest) == 2 and largest[0] != largest[1] and value > standard()(model, one)
+    largest.clear()
+    awp(penalised(standard(), watched, "1", 0.5, "weight"), 0.05)(model, one)
+    assert len(largest) == 2 and largest[0] != largest[1]
 
 
 def test_what_cannot_be_wrapped_is_refused() -> None:

@@ -11,6 +11,7 @@ from holdfast import attacks
 from holdfast.attacks.short import bounded
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_within
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.parts.goals import Targeted
@@ -120,7 +121,7 @@ def nfgsm(threat: Threat | float, noise: float = 2.0, step: float = 1.0, smoothi
 
     Inputs `[n, ...]` in the model's range; L∞ only; labels smoothed by `smoothing`.
 
-    Raises ConfigError for another norm, or a radius that is not positive and finite.
+    Raises ConfigError for another norm, a radius that is not positive and finite, a negative k or α, and a share outside [0, 1).
     Source: de Jorge et al. 2022, and their code, pdejorge/N-FGSM, whose k and α are the same.
     Differs from the paper: x' is clipped to the valid range, as in their code, which clips x + η as well; the attack sees the net in eval
     mode.
@@ -131,4 +132,5 @@ def nfgsm(threat: Threat | float, noise: float = 2.0, step: float = 1.0, smoothi
     ball = bounded(threat, "nfgsm")
     if not isinstance(ball, Linf):
         raise ConfigError(f"nfgsm({ball!r}): it is an L∞ method; choose linf:RADIUS, or pgd")
+    expect_within("nfgsm", 0, noise=noise, step=step)
     return Noisy(attacks.fgsm(ball), smoothing, 0.0, noise, step)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from holdfast import attacks
+from holdfast.core.expect import expect_within
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
@@ -36,11 +37,12 @@ def alp(
 
     Inputs `[n, ...]` in the model's range, asked together with their examples in one batch; all labelled, smoothed by `smoothing`.
 
-    Raises ConfigError for a radius or step that is not positive and finite.
+    Raises ConfigError for a radius or step that is not positive and finite, a negative λ, and a share outside [0, 1].
     Source: Kannan et al. 2018 and their code (tensorflow/models), whose mean square is over inputs and classes, and λ = 0.5 in its example.
     Differs from the paper: the attack sees the net in eval mode, as in their code. Engstrom et al. 2018 broke the defence: attack it long.
 
     >>> alp(8 / 255).weight
     0.5
     """
+    expect_within("alp", 0, weight=weight)
     return Paired(attacks.pgd(threat, steps, step, early=False), smoothing, clean, weight)

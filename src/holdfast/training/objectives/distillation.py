@@ -26,7 +26,7 @@ class Distilled(Objective):
         if self.teacher is None:
             return entropy(logits, lesson.y)
         with torch.no_grad():
-            soft = (self.teacher(found).logits / self.temperature).softmax(dim=1)
+            soft = (self.teacher(found.to(self.teacher.device, self.teacher.dtype)).logits.to(logits) / self.temperature).softmax(dim=1)
         if soft.shape != logits.shape:
             raise ConfigError(f"the teacher answers {soft.shape[1]} classes, the net {logits.shape[1]}: distil between nets of the same")
         return -(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()

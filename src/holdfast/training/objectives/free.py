@@ -9,6 +9,7 @@ from torch import Tensor
 
 from holdfast.attacks.short import bounded
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_within
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.parts.threats import Linf
@@ -49,7 +50,8 @@ def free(threat: Threat | float, repeats: int = 8, step: float = 1.0, smoothing:
     Inputs `[n, ...]` in the model's range; L∞ only; labels smoothed by `smoothing`; a row without a label leaves its δ. The memory is
     {`change`: `[batch, ...]`}, one δ for each place in a batch. Take 1 / `repeats` of the epochs, and a batch's augmentation once for all.
 
-    Raises ConfigError for another norm, a radius that is not positive and finite, or fewer than one repeat.
+    Raises ConfigError for another norm, a radius that is not positive and finite, a negative α, a smoothing outside [0, 1), or fewer than
+    one repeat.
     Source: Shafahi et al. 2019, and their code, ashafahi/free_adv_train (8 repeats) and mahyarnajibi/FreeAdversarialTraining (4).
     Differs from their code: the gradient is taken at the clipped input, so values beyond the valid range have one, too.
 
@@ -61,4 +63,6 @@ def free(threat: Threat | float, repeats: int = 8, step: float = 1.0, smoothing:
         raise ConfigError(f"free({ball!r}): it is an L∞ method; choose linf:RADIUS, or pgd")
     if repeats < 1:
         raise ConfigError(f"free(repeats={repeats}): expected how often each batch is shown, at least once")
+    expect_within("free", 0, step=step)
+    expect_within("free", 0, 1, smoothing=smoothing)
     return Free(repeats, ball, step, smoothing)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from holdfast.core.expect import expect_within
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.parts.objectives import CrossEntropy, divergence
@@ -43,7 +44,7 @@ def mart(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: float
 
     Inputs `[n, ...]` in the model's range, all labelled; `step` by default 2.5 ε / `steps`. With two classes the first line is −2 log q_y.
 
-    Raises ConfigError for a radius or step that is not positive and finite.
+    Raises ConfigError for a radius or step that is not positive and finite, or a negative β.
     Source: Wang et al. 2020, "Improving adversarial robustness requires revisiting misclassified examples", and their code, YisenWang/MART,
     whose β is 6 (5 in one script, for a ResNet-18).
     Differs from their code: no 1e-12 within the logarithms and no 1.0001 for 1: 1 − q_j is summed from the other classes.
@@ -51,4 +52,5 @@ def mart(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: float
     >>> mart(8 / 255).beta
     6.0
     """
+    expect_within("mart", 0, beta=beta)
     return Mart(near(threat, steps, step, "mart", CrossEntropy()), beta)

@@ -32,10 +32,21 @@ class Penalised(Wrapping):
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         with tapped(cast(nn.Module, model.net), self.layers, self._of) as told:
             value = self.inner.loss(model, lesson, found)
-        return value + self.alpha * torch.stack([torch.stack(each).mean() for each in told.values()]).sum()
+        return value + self.alpha * torch.stack([torch.stack([self._priced(one) for one in each]).mean() for each in told.values()]).sum()
 
     def _of(self, layer: nn.Module, answer: Tensor) -> Tensor:
-        return self.penalty(answer if self.of == "maps" else layer.get_parameter("weight"))
+        # Under awp a weight is a tensor put in the place of the parameter.
+        return answer if self.of == "maps" else cast(Tensor, getattr(layer, "weight", None))
+
+    def _priced(self, tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, Tensor):
+            raise ConfigError(f"{self.name}: not each of {', '.join(self.layers)} has {self.of}: name other layers")
+        try:
+            return self.penalty(tensor)
+        except IndexError as error:
+            raise ConfigError(
+                f"{self.name}: {self.of} {list(tensor.shape)} of {', '.join(self.layers)} do not fit it ({error}): name other layers"
+            ) from error
 
 
 def penalised(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from holdfast.attacks.short import bounded
 from holdfast.core.attack import Attack, Stop
+from holdfast.core.expect import expect_within
 from holdfast.core.types import Threat
 from holdfast.models import Classifier
 from holdfast.parts.goals import goal
@@ -41,7 +42,7 @@ def trades(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: flo
     Inputs `[n, ...]` in the model's range; `beta` is the paper's 1/λ; `step` by default 2.5 ε / `steps`. Rows without a label count in
     the second term alone.
 
-    Raises ConfigError for a radius or step that is not positive and finite.
+    Raises ConfigError for a radius or step that is not positive and finite, or a negative β.
     Source: Zhang et al. 2019, and their code, yaodongyu/TRADES, whose β for CIFAR-10 is 6.
     Differs from the paper's code: its `step` at ε = 0.031 is 0.007, a little less. As there, the attack sees the net in eval mode, and
     both answers carry gradients.
@@ -49,6 +50,7 @@ def trades(threat: Threat | float, beta: float = 6.0, steps: int = 10, step: flo
     >>> trades(8 / 255).beta
     6.0
     """
+    expect_within("trades", 0, beta=beta)
     return Trades(near(threat, steps, step, "trades"), beta)
 
 
