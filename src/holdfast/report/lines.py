@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
+
 from holdfast.report.charts import Chart, colour_of, layout_of, line_of
 
 
@@ -49,13 +51,16 @@ def lines_chart(name: str, title: str, words: str, x: Axis, y: Axis, lines: Mapp
 
 def bars_chart(name: str, title: str, words: str, x: Axis, y: Axis, places: Sequence[str], parts: Mapping[str, Sequence[float]]) -> Chart:
     """Shares of a whole stacked on each other, one bar per place, one shade per part, from the lightest."""
+    shades = sample_colorscale("Blues", [0.15 + 0.85 * place / max(1, len(parts) - 1) for place in range(len(parts))])
     data = [
         {
             "type": "bar", "x": list(places), "y": list(shares), "name": label,
-            "marker": {"color": "var(--series-0)", "opacity": 0.15 + 0.85 * place / max(1, len(parts) - 1)},
+            "marker": {"color": shade},
         }
-        for place, (label, shares) in enumerate(parts.items())
+        for (label, shares), shade in zip(parts.items(), shades, strict=True)
     ]  # fmt: skip
-    layout = layout_of(x.title, y.title) | {"barmode": "stack"}
+    # Beside the bars, in the order in which they stand on each other.
+    legend = {"orientation": "v", "x": 1.02, "y": 1, "traceorder": "reversed"}
+    layout = layout_of(x.title, y.title) | {"barmode": "stack", "legend": legend}
     layout["xaxis"] = {"title": {"text": x.title}, "type": "category", "automargin": True}
     return Chart(name, title, words, data, layout)

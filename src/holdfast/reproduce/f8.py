@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from holdfast.core.draw import Draw, row_key
 from holdfast.models import Classifier
@@ -17,9 +15,9 @@ from holdfast.reproduce.finding import Finding, Interval, Table, Trend, paired
 from holdfast.reproduce.stickers import answers, share
 from holdfast.reproduce.study import Reproduction, Study
 from holdfast.training import objectives
-from holdfast.training.taps import tapped
+from holdfast.training.objectives.stability import features
 
-LAYER, PRECISION, SIGMA = "relu3", 0.9, 0.1
+LAYER, PRECISION, SIGMA = "conv3", 0.9, 0.1
 ALPHAS = (0.01, 1.0)
 """Weights of stability: the objective's own, and a hundred times as much."""
 
@@ -66,7 +64,7 @@ def run(bench: Bench) -> Reproduction:
         f"The document's nets are Inceptions for ImageNet and for image search; here three convolutions and a linear layer, at least "
         f"{steps:,} steps of AdamW on {len(train):,} samples of {bench.data}, then {more:,} more for each objective from the same weights.",
         f"Near-duplicates: each of {len(test):,} test samples, {', '.join(copies)}, looked for among all of them by the distance of what "
-        f"{LAYER} answers, after training by triplets; the paper searches images of the web.",
+        f"{LAYER} answers, of unit length, after training by triplets; the paper searches images of the web.",
         f"The disturbance in training is Gaussian noise of deviation {SIGMA:g}, never one of the corruptions; it was not tuned.",
     )  # fmt: skip
     curves = {name: curve(list(each.values())) for name, each in apart.items()}
@@ -88,16 +86,11 @@ def corrupted(model: Classifier, x: Tensor, ids: Tensor, seed: int) -> dict[str,
 
 
 def distances(model: Classifier, x: Tensor, others: Tensor) -> Tensor:
-    """‖f(x_i) − f(x_j)‖₂ of what the layer answers: `[n, m]`."""
+    """‖f(x_i) − f(x_j)‖₂ of what the layer answers, of unit length: `[n, m]`."""
     # The form by products cancels where two are near, which is what is asked here.
-    return torch.cdist(_features(model, x), _features(model, others), compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _features(model: Classifier, x: Tensor) -> Tensor:
-    with torch.no_grad(), tapped(cast(nn.Module, model.net), (LAYER,)) as told:
-        for part in x.split(500):
-            model(part)
-    return torch.cat(told[LAYER]).flatten(1)
+    with torch.no_grad():
+        one, other = (torch.cat([features(model, part, LAYER) for part in some.split(500)]) for some in (x, others))
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def ranked(apart: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -42,12 +42,15 @@ def test_the_disturbance_may_be_a_view() -> None:
     assert torch.equal(stability(views="cropped((0.5, 0.9))").look(model, one), cropped)
 
 
+@pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("layer", ["", "2"])
-def test_ranking_is_a_triplet_hinge_and_a_distance(layer: str) -> None:
+def test_ranking_is_a_triplet_hinge_and_a_distance(layer: str, unit: bool) -> None:
     model, one = tiny(), lesson(7)
-    objective = stability_ranking(0.5, margin=0.3, layer=layer, sigma=0.2)
+    objective = stability_ranking(0.5, margin=0.3, layer=layer, sigma=0.2, unit=unit)
     near, net = objective.look(model, one), cast(nn.Sequential, model.net)
     f, moved = ((net if not layer else net[:3])(x).detach() for x in (one.x, near))
+    if unit:
+        f, moved = (each / each.norm(dim=1, keepdim=True) for each in (f, moved))
     similar, other = (one.draw.uniform(name, (7,)) for name in ("near", "far"))
     hinges, labels = [], one.y.tolist()
     for q in range(7):
@@ -66,7 +69,7 @@ def test_ranking_is_a_triplet_hinge_and_a_distance(layer: str) -> None:
 def test_without_a_triplet_only_the_second_term_counts(y: list[int]) -> None:
     model, one = tiny(), lesson(len(y))
     one = type(one)(one.x, torch.tensor(y), one.key, one.step)
-    objective = stability_ranking(2.0, margin=9.0, sigma=0.2)
+    objective = stability_ranking(2.0, margin=9.0, sigma=0.2, unit=False)
     moved = model(one.x).logits - model(objective.look(model, one)).logits
     assert objective(model, one).item() == pytest.approx(2 * moved.norm(dim=1).mean().item(), rel=1e-12)
 

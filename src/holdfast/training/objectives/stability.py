@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
@@ -77,6 +78,7 @@ def stability(
 class Ranking(Disturbed):
     margin: float
     layer: str
+    unit: bool
 
     def loss(self, model: Classifier, lesson: Lesson, found: Tensor) -> Tensor:
         before, after = self._features(model, lesson.x), self._features(model, found)
@@ -90,11 +92,18 @@ class Ranking(Disturbed):
         return ranked + self.alpha * _apart(before, after).mean()
 
     def _features(self, model: Classifier, x: Tensor) -> Tensor:
-        if not self.layer:
-            return model(x).logits
-        with tapped(cast(nn.Module, model.net), (self.layer,)) as told:
+        return features(model, x, self.layer, self.unit)
+
+
+def features(model: Classifier, x: Tensor, layer: str = "", unit: bool = True) -> Tensor:
+    """What the layer of that name answers to `x` `[n, ...]`, the logits without one, as a vector `[n, d]`, where `unit` of length 1."""
+    if not layer:
+        vectors = model(x).logits
+    else:
+        with tapped(cast(nn.Module, model.net), (layer,)) as told:
             model(x)
-        return told[self.layer][0].flatten(1)
+        vectors = told[layer][0].flatten(1)
+    return normalize(vectors, dim=1) if unit else vectors
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
@@ -108,26 +117,33 @@ def _one_of(draw: Draw, name: str, among: Tensor) -> Tensor:
 
 @objective("Zheng, Song, Leung & Goodfellow 2016, arXiv:1604.04326")
 def stability_ranking(
-    alpha: float = 0.01, margin: float = 0.1, layer: str = "", sigma: float = 0.05, views: View | str | None = None
+    alpha: float = 0.01,
+    margin: float = 0.1,
+    layer: str = "",
+    sigma: float = 0.05,
+    views: View | str | None = None,
+    unit: bool = True,
 ) -> Ranking:
     """Stability training of features by which near-duplicates are found: a triplet hinge, and features that a disturbance moves little.
 
     max(0, g + ‖f(q) − f(p)‖₂ − ‖f(q) − f(n)‖₂) + α ‖f(x) − f(x')‖₂,  x' = x + σ n, or the input seen through `views`;  g = `margin`.
 
-    f is what the `layer` of that name answers, flattened, or the logits without one. Each row is a query q; p is drawn from the rows of its
-    label, n from those of others; a row without a label, or without either, counts in the second term alone. Inputs `[n, ...]` in the
-    model's range.
+    f is what the `layer` of that name answers, flattened, or the logits without one; over its length, where it is to be of `unit` length,
+    for the hinge rests at g as well where all features have shrunk to one point, such as the 0 of a ReLU. Each row is a query q; p is
+    drawn from the rows of its label, n from those of others; a row without a label, or without either, counts in the second term alone.
+    Inputs `[n, ...]` in the model's range.
 
     Raises ConfigError for a negative α or margin, a σ that is not positive, or a layer that there is not.
     Source: Zheng et al. 2016, "Improving the robustness of deep neural networks via stability training".
-    Differs from the paper: triplets come from the batch and its labels, not from a ranked data set.
+    Differs from the paper: triplets come from the batch and its labels, not from a ranked data set; unit length is that of Wang et al.
+    2014, "Learning fine-grained image similarity with deep ranking", which it starts from.
 
     >>> stability_ranking(margin=0.2).margin
     0.2
     """
     if not margin >= 0:
         raise ConfigError(f"stability_ranking(margin={margin:g}): expected a distance from 0")
-    return Ranking(*_disturbed("stability_ranking", alpha, sigma, views), margin, layer)
+    return Ranking(*_disturbed("stability_ranking", alpha, sigma, views), margin, layer, unit)
 
 
 def _disturbed(name: str, alpha: float, sigma: float, views: View | str | None) -> tuple[float, float, View | None]:
