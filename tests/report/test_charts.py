@@ -12,6 +12,7 @@ from holdfast.evaluation import Result
 from holdfast.report.charts import charts
 from holdfast.report.curves import curves
 from holdfast.report.html import page
+from holdfast.report.lines import Axis, bars_chart
 
 objects = pytest.importorskip("plotly.graph_objects")
 
@@ -56,3 +57,9 @@ def test_confusions_count_each_broken_sample_once(bands_run: Result) -> None:
     counts = curves(bands_run)["confusion"]["counts"]
     assert sum(map(sum, counts)) == bands_run.clean_rate.of - bands_run.robust_rate.of
     assert all(counts[i][i] == 0 for i in range(3))
+
+
+def test_each_part_of_a_bar_has_a_shade_of_its_own() -> None:
+    chart = bars_chart("bins", "Bins", "", Axis("place"), Axis("share"), ["one", "two"], {str(part): [0.1, 0.1] for part in range(10)})
+    shades = [trace["marker"]["color"] for trace in chart.data]
+    assert len(set(shades)) == 10 and all("opacity" not in trace["marker"] for trace in chart.data), "the legend shows no opacity"
