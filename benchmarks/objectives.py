@@ -34,7 +34,18 @@ from holdfast.training.validation import validated
 RADIUS, STEPS, EPOCHS, BATCH = 4 / 255, 5, 6, 64
 EXAMPLE = torch.rand(1, 3, 32, 32)
 RANDOM = ("resize and pad", "self-ensemble")
-FAILED = ("double_backprop", "noise", "weight decay", "dropout", "label smoothing", "tanh units", "elu units", "output codes")
+FAILED = (
+    "double_backprop",
+    "noise",
+    "logit squeezing",
+    "logit pairing, clean",
+    "weight decay",
+    "dropout",
+    "label smoothing",
+    "tanh units",
+    "elu units",
+    "output codes",
+)
 """What the literature lists among failed defences, of those that are a way to train."""
 SUSPECTS = ("alp", "distillation", *RANDOM, *FAILED)
 
@@ -108,6 +119,8 @@ METHODS = {
     "noise": plain(objectives.noise(0.1)),
     "weight decay": Method(lambda teacher: objectives.standard(), decay=3.0),
     "dropout": plain(objectives.standard(), dropped),
+    "logit squeezing": plain(objectives.logit_squeezing(0.5, 0.1)),
+    "logit pairing, clean": plain(objectives.logit_squeezing(0.5, 0.1, "pairing")),
     "label smoothing": plain(objectives.standard(smoothing=0.3)),
     "tanh units": plain(objectives.standard(), bent(nn.Tanh)),
     "elu units": plain(objectives.standard(), bent(nn.ELU)),

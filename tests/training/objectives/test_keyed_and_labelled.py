@@ -12,7 +12,21 @@ from tiny_lessons import lesson, tiny
 
 from holdfast.core.errors import InputError
 from holdfast.training.objective import Objective
-from holdfast.training.objectives import alp, avmixup, awp, distillation, iat, mart, nfgsm, noise, pgd, stability, stability_ranking, trades
+from holdfast.training.objectives import (
+    alp,
+    avmixup,
+    awp,
+    distillation,
+    iat,
+    logit_squeezing,
+    mart,
+    nfgsm,
+    noise,
+    pgd,
+    stability,
+    stability_ranking,
+    trades,
+)
 from holdfast.training.objectives.penalties import penalised
 
 # So short that where it starts can be seen in where it ends.
@@ -22,6 +36,7 @@ DRAWN: dict[str, Callable[[], Objective]] = {
     "avmixup": lambda: avmixup(0.1, **SHORT),
     "awp": lambda: awp(pgd(0.1, **SHORT)),
     "iat": lambda: iat(0.1, **SHORT),
+    "logit_squeezing": lambda: logit_squeezing(sigma=0.2, by="pairing"),
     "mart": lambda: mart(0.1, **SHORT),
     "noise": lambda: noise(0.2),
     "penalised": lambda: penalised(pgd(0.1, **SHORT), lambda maps: maps.abs().mean(), "1", 0.1, "maps"),
@@ -63,7 +78,11 @@ def test_rows_without_a_label_are_left_out(objective: Objective) -> None:
     assert objective(tiny(), replace(one, y=torch.full((4,), -1))).item() == 0
 
 
-@pytest.mark.parametrize("objective", [stability(3.0), stability_ranking(3.0), trades(0.1)], ids=["stability", "ranking", "trades"])
+@pytest.mark.parametrize(
+    "objective",
+    [stability(3.0), stability_ranking(3.0), trades(0.1), logit_squeezing()],
+    ids=["stability", "ranking", "trades", "squeezing"],
+)
 def test_rows_without_a_label_count_in_the_second_term(objective: Objective) -> None:
     one = lesson(4)
     none = replace(one, y=torch.full((4,), -1))

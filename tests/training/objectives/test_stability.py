@@ -11,8 +11,9 @@ from tiny_lessons import asked, gradients, lesson, tiny
 from torch import nn
 
 from holdfast import Classifier, views
+from holdfast.core.draw import row_key
 from holdfast.core.errors import ConfigError, ModelError
-from holdfast.training.objectives import distillation, noise, stability, stability_ranking, standard
+from holdfast.training.objectives import distillation, logit_squeezing, noise, stability, stability_ranking, standard
 
 
 def entropy(model: Classifier, one: object) -> float:
@@ -128,3 +129,22 @@ def test_mistakes_are_told_in_one_line() -> None:
         stability(distance="l1")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"no layer 'fc1'"):
         stability_ranking(layer="fc1")(tiny(), lesson())
+
+
+def test_squeezing_and_pairing_are_their_sums() -> None:
+    model, one = tiny(), lesson(5)
+    squeezed, paired = logit_squeezing(0.7, 0.2), logit_squeezing(0.7, 0.2, by="pairing")
+    logits = model(squeezed.look(model, one)).logits
+    plain = noise(0.2)(model, one).item()
+    assert squeezed(model, one).item() == pytest.approx(plain + 0.7 * logits.square().mean().item(), rel=1e-12)
+    # Two pairs of five rows: which, the noise of the lesson says, and each row is in one at most.
+    order = row_key(0, one.key, one.step).argsort().tolist()
+    apart = [(logits[order[place]] - logits[order[place + 2]]).square().sum().item() for place in range(2)]
+    assert paired(model, one).item() == pytest.approx(plain + 0.7 * sum(apart) / 6, rel=1e-12)
+    assert paired(model, one[2:3]).item() == pytest.approx(noise(0.2)(model, one[2:3]).item(), rel=1e-12)
+
+
+def test_squeezing_refuses() -> None:
+    for words in ({"weight": -1.0}, {"sigma": 0.0}, {"by": "force"}, {"smoothing": 1.0}):
+        with pytest.raises(ConfigError, match=next(iter(words))):
+            logit_squeezing(**words)  # type: ignore[arg-type]

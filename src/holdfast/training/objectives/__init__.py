@@ -14,6 +14,7 @@ from holdfast.training.objectives.mart import mart
 from holdfast.training.objectives.noise import noise
 from holdfast.training.objectives.penalties import blurnet_filters, blurnet_variation
 from holdfast.training.objectives.ramp import ramp
+from holdfast.training.objectives.squeezing import logit_squeezing
 from holdfast.training.objectives.stability import stability, stability_ranking
 from holdfast.training.objectives.standard import standard
 from holdfast.training.objectives.trades import trades
@@ -32,6 +33,7 @@ __all__ = [
     "free",
     "iat",
     "llr",
+    "logit_squeezing",
     "mart",
     "nfgsm",
     "noise",
