@@ -1,5 +1,8 @@
 """`standard-1` is frozen: on two nets and real images its verdict on every image, and what it asks, are those on record.
 
+What it asks is counted in float64. In float32 the last bits hang on the processor and on the pieces that were timed as quickest, and
+where few images are left, one that falls a stage later is a quarter of all work.
+
 A change of the number must come with a new name for the suite. HOLDFAST_WRITE_GOLDEN=1 writes the record anew.
 """
 
@@ -47,11 +50,14 @@ def signs(data: Path) -> tuple[nn.Module, Tensor, Tensor, int, float]:
 def test_the_verdicts_on_record(case, data_dir: Path) -> None:
     net, x, y, classes, radius = case(data_dir)
     result = evaluate(Classifier(net, classes), (x, y), Linf(radius), trust=False)
+    counted = evaluate(Classifier(net.double(), classes), (x, y), Linf(radius), trust=False)
+    verdicts, again = ("".join("10"[not flag] for flag in each.standing["robust"]) for each in (result, counted))
+    assert again == verdicts
     found = {
-        "verdicts": "".join("10"[not flag] for flag in result.standing["robust"]),
+        "verdicts": verdicts,
         "correct": int(result.clean["correct"].sum()),
-        "forwards": result.forwards,
-        "backwards": result.backwards,
+        "forwards": counted.forwards,
+        "backwards": counted.backwards,
     }
     stored = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     if os.environ.get("HOLDFAST_WRITE_GOLDEN") == "1":
@@ -59,7 +65,6 @@ def test_the_verdicts_on_record(case, data_dir: Path) -> None:
         return
     expected = stored[case.__name__]
     assert (found["verdicts"], found["correct"]) == (expected["verdicts"], expected["correct"])
-    # How many steps a sample takes hangs on the last bits of a processor's sums; the work as a whole does not.
     for count in ("forwards", "backwards"):
         assert found[count] == pytest.approx(expected[count], rel=0.1)
 
