@@ -134,6 +134,15 @@ def test_epochs_as_good_as_the_best_do_not_prolong_patience() -> None:
     assert trained.best == 3
 
 
+def test_clean_accuracy_that_rises_does_not_prolong_patience() -> None:
+    """Nothing withstands pixels that may be any, so robust accuracy stays where it is while clean accuracy is learned."""
+    trained = train(linear(3), images(120), replace(PLAIN, rate=0.02, epochs=12, patience=2), Linf(1.0), held=40)
+    clean = [one["clean"] for one in trained.history]
+    assert {one["robust"] for one in trained.history} == {0.0}
+    assert len(clean) == 3
+    assert clean[2] > clean[0]
+
+
 def _dataset():  # type: ignore[no-untyped-def]
     from holdfast.data import from_tensors
 
@@ -347,12 +356,14 @@ def test_validation_draws_the_same_wherever_the_generator_stands() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_the_net_itself_in_another_precision(precision: str) -> None:
-    trained = train(classifier(), images(), replace(PLAIN, precision=precision), Linf(0.1), 10)
+    trained = train(given := classifier(), images(), replace(PLAIN, precision=precision), Linf(0.1), 10)
     assert trained.model.dtype == weights(trained)["0.weight"].dtype == (torch.bfloat16 if "bf16" in precision else torch.float64)
     assert trained.losses.isfinite().all()
     # What was given is trained in place, and goes on answering.
-    again = train(trained.model, images(), replace(PLAIN, precision=precision), held=0)
-    assert again.losses.isfinite().all()
+    for one in (given, trained.model):
+        assert one((images()[0] / 255).to(one.dtype)).logits.dtype == one.dtype == trained.model.dtype
+        again = train(one, images(), replace(PLAIN, precision=precision), held=0)
+        assert again.losses.isfinite().all()
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])

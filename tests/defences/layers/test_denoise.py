@@ -92,6 +92,20 @@ def test_gradients_are_right_twice(operation: str, shape: tuple[int, ...]) -> No
         assert torch.autograd.gradgradcheck(block, (x,))
 
 
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weights_beside_the_image_weigh_nothing(shape: tuple[int, ...]) -> None:
+    """Sums by weights of any kind: those of the operations are zero there, and could hide what reaches beyond the edge."""
+    torch.manual_seed(2)
+    n, _, high, wide = shape
+    x, weights, expected = torch.randn(shape), torch.randn(n, 9, high, wide), torch.zeros(shape)
+    for row, column in ((a, b) for a in range(high) for b in range(wide)):
+        for place, (a, b) in enumerate((row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)):
+            if 0 <= a < high and 0 <= b < wide:
+                expected[:, :, row, column] += weights[:, place, row, column, None] * x[:, :, a, b]
+    torch.testing.assert_close(operations._Weighted.apply(weights, x), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_ties_share_the_medians_gradient() -> None:
     x = torch.zeros(1, 1, 3, 3, requires_grad=True)
     (g,) = torch.autograd.grad(Denoise(1, "median").smoothed(x)[0, 0, 1, 1], x)

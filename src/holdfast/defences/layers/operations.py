@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -40,14 +40,14 @@ def median(x: Maps) -> Tensor:
 def bilateral_gaussian(x: Maps, theta: Keys, phi: Keys) -> Tensor:
     """y_i = Σ_{j∈Ω(i)} f_ij x_j / Σ_{j∈Ω(i)} f_ij, f_ij = exp(θ_iᵀφ_j / √d)."""
     one = torch.ones_like(x[:1, :1])
-    beside = _Pairs.apply(one, one) == 0
-    pairs = _Pairs.apply(theta, phi) / math.sqrt(theta.shape[1])
+    beside = _products(one, one) == 0
+    pairs = _products(theta, phi) / math.sqrt(theta.shape[1])
     return _Weighted.apply(pairs.masked_fill(beside, -torch.inf).softmax(dim=1), x)
 
 
 def bilateral_dot(x: Maps, theta: Keys, phi: Keys) -> Tensor:
     """y_i = Σ_{j∈Ω(i)} (θ_iᵀφ_j) x_j / |Ω(i)|; the weights need not sum to one."""
-    return _Weighted.apply(_Pairs.apply(theta, phi) / _Sum.apply(torch.ones_like(x[:1, :1])), x)
+    return _Weighted.apply(_products(theta, phi) / _Sum.apply(torch.ones_like(x[:1, :1])), x)
 
 
 def nonlocal_gaussian(x: Maps, theta: Keys, phi: Keys) -> Tensor:
@@ -156,8 +156,13 @@ def _weighted(x: Tensor, weights: Tensor) -> Tensor:
     return _map(y, x)
 
 
+def _products(theta: Tensor, phi: Tensor) -> Tensor:
+    """s_ki = θ_iᵀφ_{i+k} for nine places k, zero where that lies beside the image: `[n, 9, h, w]`."""
+    return _Alike.apply(theta) if theta is phi else _Pairs.apply(theta, phi)
+
+
 class _Pairs(torch.autograd.Function):
-    """s_ki = θ_iᵀφ_{i+k} for nine places k, zero where that lies beside the image: `[n, 9, h, w]` of two `[n, d, h, w]`."""
+    """The products of two maps `[n, d, h, w]`."""
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, phi: Tensor) -> Tensor:
@@ -170,13 +175,33 @@ class _Pairs(torch.autograd.Function):
         return _Weighted.apply(grad, phi), _Weighted.apply(_returned(grad), theta)
 
 
-def _pairs(theta: Tensor, phi: Tensor) -> Tensor:
+class _Alike(torch.autograd.Function):
+    """The products of a map with itself, s_ki = s_{−k, i+k}: half of them are enough, and both their gradients are one sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _by_blocks(_alike, x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return _Weighted.apply(grad + _returned(grad), x)
+
+
+def _alike(x: Tensor) -> Tensor:
+    later = _pairs(x, x, 4)
+    return torch.cat([_returned(later)[:, :4], later], dim=1)
+
+
+def _pairs(theta: Tensor, phi: Tensor, first: int = 0) -> Tensor:
+    """The products for the places from the `first` on."""
     n, _, high, wide = theta.shape
     if high * wide <= FEW:
         every, inside = _beside(high, wide, theta.device)
-        return (theta.flatten(2).mT @ phi.flatten(2)).flatten(1)[:, every].view(n, 9, high, wide) * inside
+        return ((theta.flatten(2).mT @ phi.flatten(2)).flatten(1)[:, every].view(n, 9, high, wide) * inside)[:, first:]
     line = _line(theta)
-    return _map(torch.stack([(line * moved).sum(dim=1) for moved in _lines(phi)], dim=1), theta)
+    return _map(torch.stack([(line * moved).sum(dim=1) for moved in islice(_lines(phi), first, None)], dim=1), theta)
 
 
 @functools.cache
@@ -191,11 +216,12 @@ def _beside(high: int, wide: int, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 def _returned(weights: Tensor) -> Tensor:
-    """What each place gets back: w'_ki = w_{−k, i+k} of weights `[n, 9, h, w]`, as Σ_k w_ki x_{i+k} takes x_j into Σ_k w'_kj."""
+    """What each place gets back: w'_ki = w_{−k, i+k} of weights `[n, k, h, w]` of the last k places, as Σ_k w_ki x_{i+k} takes x_j into
+    Σ_k w'_kj."""
     high, wide = weights.shape[2:]
     padded = pad(weights, (1, 1, 1, 1))
-    parts = [padded[:, 8 - place, down : down + high, right : right + wide] for place, (down, right) in enumerate(PLACES)]
-    return torch.stack(parts, dim=1)
+    back = zip(reversed(padded.unbind(1)), PLACES, strict=False)
+    return torch.stack([weight[:, down : down + high, right : right + wide] for weight, (down, right) in back], dim=1)
 
 
 class _Median(torch.autograd.Function):

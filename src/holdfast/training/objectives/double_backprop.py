@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_within
 from holdfast.models import Classifier
 from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective, objective, taught
@@ -40,6 +39,5 @@ def double_backprop(weight: float = 1.0) -> DoubleBackprop:
     >>> double_backprop(0.1).weight
     0.1
     """
-    if not 0 <= weight < math.inf:
-        raise ConfigError(f"double_backprop(weight={weight}): the weight must not be negative, and finite; try double_backprop(0.1)")
+    expect_within("double_backprop", 0, weight=weight)
     return DoubleBackprop(weight)

@@ -45,14 +45,15 @@ def logit_squeezing(weight: float = 0.5, sigma: float = 0.5, by: By = "squeezing
     term alone.
 
     Raises ConfigError for a negative λ, a σ that is not positive, a smoothing outside [0, 1), or another way.
-    Source: Kannan et al. 2018, section 5 (their noise is 0.5 on MNIST), who claim for it what costs adversarial training an attack a step.
-    Differs from the paper: each row is in one pair. Mosbach et al. 2018, arXiv:1810.12042, broke both: logits are small, gradients vanish
-    in their rounding and among local optima, and longer attacks with restarts find what short ones miss.
+    Source: Kannan et al. 2018, on clean logit pairing and on logit squeezing.
+    Differs from the paper: each row is in one pair. Mosbach et al. 2018, arXiv:1810.12042, broke both: they make the attack's search
+    harder, and the net no more robust.
 
     >>> logit_squeezing(0.1).by
     'squeezing'
     """
     expect_within("logit_squeezing", 0, weight=weight)
+    expect_within("logit_squeezing", 0, 1, smoothing=smoothing)
     if not sigma > 0 or by not in get_args(By):
         raise ConfigError(
             f"logit_squeezing(sigma={sigma:g}, by={by!r}): expected a positive deviation, and one of {', '.join(get_args(By))}"

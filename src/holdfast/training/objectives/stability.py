@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from holdfast.core.draw import Draw
 from holdfast.core.errors import ConfigError
+from holdfast.core.expect import expect_within
 from holdfast.models import Classifier, load_views
 from holdfast.parts.objectives import divergence
 from holdfast.parts.views import View
@@ -135,18 +136,18 @@ def stability_ranking(
 
     Raises ConfigError for a negative α or margin, a σ that is not positive, or a layer that there is not.
     Source: Zheng et al. 2016, "Improving the robustness of deep neural networks via stability training".
-    Differs from the paper: triplets come from the batch and its labels, not from a ranked data set; unit length is that of Wang et al.
-    2014, "Learning fine-grained image similarity with deep ranking", which it starts from.
+    Differs from the paper: triplets come from the batch and its labels, not from a ranked data set; features are of unit length where
+    not said otherwise.
 
     >>> stability_ranking(margin=0.2).margin
     0.2
     """
-    if not margin >= 0:
-        raise ConfigError(f"stability_ranking(margin={margin:g}): expected a distance from 0")
+    expect_within("stability_ranking", 0, margin=margin)
     return Ranking(*_disturbed("stability_ranking", alpha, sigma, views), margin, layer, unit)
 
 
 def _disturbed(name: str, alpha: float, sigma: float, views: View | str | None) -> tuple[float, float, View | None]:
-    if not alpha >= 0 or not sigma > 0:
-        raise ConfigError(f"{name}(alpha={alpha:g}, sigma={sigma:g}): expected a weight from 0, and a positive deviation")
+    expect_within(name, 0, alpha=alpha)
+    if not sigma > 0:
+        raise ConfigError(f"{name}(sigma={sigma:g}): expected a positive deviation, in the units of the input")
     return alpha, sigma, load_views(views) if isinstance(views, str) else views
