@@ -29,6 +29,7 @@ from holdfast.defences.layers import Blur, Denoise, Depthwise, ResizePad, Thermo
 from holdfast.evaluation.tables import Rate
 from holdfast.training import Objective, Recipe, objectives, train
 from holdfast.training.replayed import Replayed
+from holdfast.training.search import Search
 from holdfast.training.validation import validated
 
 RADIUS, STEPS, EPOCHS, BATCH = 4 / 255, 5, 6, 64
@@ -59,6 +60,7 @@ class Method:
     taught: bool = False
     decay: float = 0.01
     precision: str | None = None
+    search: Search = "own"
 
 
 def plain(objective: Objective, net: Callable[[], nn.Module] = signs_net) -> Method:
@@ -102,6 +104,7 @@ METHODS = {
     "standard": plain(objectives.standard()),
     "pgd": plain(objectives.pgd(RADIUS, STEPS)),
     "pgd in bf16-mixed": Method(lambda teacher: objectives.pgd(RADIUS, STEPS), precision="bf16-mixed"),
+    "pgd in bf16-mixed, search in bfloat16": Method(lambda _: objectives.pgd(RADIUS, STEPS), precision="bf16-mixed", search="bfloat16"),
     "fgsm": plain(objectives.fgsm(RADIUS)),
     "nfgsm": plain(objectives.nfgsm(RADIUS)),
     "free": plain(objectives.free(RADIUS, repeats=3)),
@@ -158,7 +161,7 @@ def trained(method: Method, name: str, data: Dataset, seed: int, out: Path) -> C
         objective = method.objective(teacher)
         # Free training shows each batch several times: as many steps in all.
         epochs = EPOCHS // objective.repeats if isinstance(objective, Replayed) else EPOCHS
-        recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=method.decay, precision=method.precision)
+        recipe = Recipe(objective, epochs, BATCH, "adamw", 3e-3, decay=method.decay, precision=method.precision, search=method.search)
         teacher = train(model, data, recipe, held=0, out=out / part, seed=seed).model
     assert teacher is not None
     return teacher

@@ -3,9 +3,9 @@
 PGD-7 training and TRADES-10 of a PreAct-ResNet-18 (width 32) on CIFAR-10 images, float32, ε = 8/255, without augmentation: images a second
 through `train`'s own loop, in a bare loop with the same forwards, backwards and modes (in the default layout, and in the one `train`
 chooses), and, as one would call it for speed, against ART's trainers and a loop around torchattacks, each as it comes, in float32: with
-`precision="bf16-mixed"` where there are units for it (what robustness that leaves, `objectives` says), else with attacks that ask a copy
-whose norms are folded. ART's TRADES ascends on the cross-entropy; both peers' start as theirs do. On the CPU seconds are those of the
-process, for the machine may have other work.
+`precision="bf16-mixed"` and attacks that ask a copy in bfloat16 where there are units for it (what robustness that leaves, `objectives`
+says), else with attacks that ask a copy whose norms are folded. ART's TRADES ascends on the cross-entropy; both peers' start as theirs
+do. On the CPU seconds are those of the process, for the machine may have other work.
 Bar: ≥ 0.95 × the bare loop of the same layout; ≥ 3 × ART and torchattacks.
 Command: scripts/bench training        (CPU)
          scripts/bench --gpu training  (CUDA)
@@ -186,7 +186,7 @@ def compare(sheet: Sheet, name: str, device: str, batch: int, steps: int, rounds
 def quickest(device: str) -> Quick:
     """Low precision where there are units for it."""
     low = device != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    return Quick(precision="bf16-mixed") if low else Quick("folded")
+    return Quick("bfloat16", "bf16-mixed") if low else Quick("folded")
 
 
 def main() -> None:
