@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from holdfast.core.errors import ConfigError
-from holdfast.defences.layers import OPERATIONS, Denoise, operations
+from holdfast.defences.layers import OPERATIONS, Denoise, windows
 
 SHAPES = [(2, 3, 5, 7), (1, 1, 1, 1), (2, 4, 2, 3), (1, 2, 1, 4), (1, 9, 3, 2)]
 Pair = Callable[[Tensor, Tensor], Tensor]
@@ -21,9 +21,9 @@ Pair = Callable[[Tensor, Tensor], Tensor]
 def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ways maps of different sizes go: as matrices, along lines, and of many images a few at a time."""
     if request.param != "small":
-        monkeypatch.setattr(operations, "FEW", 0)
+        monkeypatch.setattr(windows, "FEW", 0)
     if request.param == "blocks":
-        monkeypatch.setattr(operations, "BLOCK", 1)
+        monkeypatch.setattr(windows, "BLOCK", 1)
 
 
 def window(i: tuple[int, int], high: int, wide: int) -> list[tuple[int, int]]:
@@ -103,7 +103,7 @@ def test_weights_beside_the_image_weigh_nothing(shape: tuple[int, ...]) -> None:
         for place, (a, b) in enumerate((row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)):
             if 0 <= a < high and 0 <= b < wide:
                 expected[:, :, row, column] += weights[:, place, row, column, None] * x[:, :, a, b]
-    torch.testing.assert_close(operations._Weighted.apply(weights, x), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(windows.weighted(weights, x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_ties_share_the_medians_gradient() -> None:
