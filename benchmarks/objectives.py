@@ -47,8 +47,8 @@ FAILED = (
     "elu units",
     "output codes",
 )
-"""What the literature lists among failed defences, of those that are a way to train."""
-SUSPECTS = ("alp", "distillation", *RANDOM, *FAILED)
+"""What the documents' lecture lists among failed defences, of those that are a way to train, and squeezing, pairing and smoothing."""
+SUSPECTS = ("alp", "alp on clean images, targeted", "distillation", *RANDOM, *FAILED)
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ METHODS = {
     "iat": plain(objectives.iat(RADIUS, steps=STEPS)),
     "avmixup": plain(objectives.avmixup(RADIUS, steps=STEPS)),
     "alp": plain(objectives.alp(RADIUS, steps=STEPS)),
+    "alp on clean images, targeted": plain(objectives.alp(RADIUS, steps=STEPS, clean=1.0, targeted=True)),
     "llr": plain(objectives.llr(RADIUS, steps=STEPS)),
     "cure": plain(objectives.cure()),
     "double_backprop": plain(objectives.double_backprop()),

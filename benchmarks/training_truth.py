@@ -1,4 +1,4 @@
-"""Claim: training that is killed loses nothing, in two processes it is what it is in one, and second derivatives are right.
+"""Claim: killed training loses nothing, in two processes, without batch norm, it is what it is in one, and second derivatives are right.
 
 Killed: PGD training of a small convolutional net with batch norm on 2,000 MNIST images, with an average of the weights, in a process of its
 own, killed with SIGKILL at five moments drawn over a third of the seconds that the unkilled run's steps take, counted from the first step

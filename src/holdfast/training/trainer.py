@@ -104,8 +104,8 @@ def train(
 
     Raises ConfigError or InputError for what does not fit together, StoreError for a snapshot of another run, ModelError for numbers that
     are not finite before any epoch was kept.
-    Differs from common loops: norms' and biases' weights do not decay; attacks see the net in eval mode; the last batch of an epoch is left
-    out where it is not whole.
+    Differs from common loops: norms' and biases' weights do not decay; attacks see the net in eval mode (but `free`'s); the last batch of
+    an epoch is left out where it is not whole.
 
     >>> from holdfast import Classifier
     >>> from holdfast.training import Recipe, objectives, train

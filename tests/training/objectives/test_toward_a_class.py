@@ -48,6 +48,14 @@ def test_of_more_it_is_drawn_anew_for_each_row_and_step() -> None:
     assert not torch.equal(*chosen)
 
 
+def test_pairing_goes_where_training_on_the_same_attack_goes() -> None:
+    one, model = rows(30, 3), affine(W, torch.zeros(3, dtype=torch.float64))
+    near, far = (searched(objectives.alp(EPSILON, steps=3, targeted=targeted), model, one) for targeted in (True, False))
+    assert torch.equal(near, searched(objectives.pgd(EPSILON, 3, targeted=True), model, one))
+    assert torch.equal(far, searched(objectives.pgd(EPSILON, 3), model, one))
+    assert not torch.equal(near, far)
+
+
 def test_a_share_of_the_rows_starts_still() -> None:
     one, model = rows(400, 3), affine(W, torch.zeros(3, dtype=torch.float64))
     tiny = 1e-9

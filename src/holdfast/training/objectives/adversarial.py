@@ -62,10 +62,13 @@ def pgd(
     >>> pgd(8 / 255).attack.stop.steps
     7
     """
+    return Adversarial(_stilled(ascent(threat, steps, step, targeted), still), smoothing, clean)
+
+
+def ascent(threat: Threat | float, steps: int, step: float | None, targeted: bool = False) -> Attack:
+    """PGD that takes all its steps, `targeted` toward a wrong class drawn at random."""
     attack = attacks.pgd(threat, steps, step, early=False, targeted=targeted)
-    if targeted:
-        attack = replace(attack, goal=Targeted(choose="random"))
-    return Adversarial(_stilled(attack, still), smoothing, clean)
+    return replace(attack, goal=Targeted(choose="random")) if targeted else attack
 
 
 def _stilled(attack: Attack, still: float) -> Attack:

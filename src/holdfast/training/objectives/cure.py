@@ -38,7 +38,7 @@ def cure(gamma: float = 4.0, h: float = 1.5) -> Cure:
     min_θ E[ ℓ(x) + γ ‖∇ℓ(x + h z) − ∇ℓ(x)‖₂² ],  z = sign(∇ℓ(x)) / ‖sign(∇ℓ(x))‖₂ held fixed; for small h the second term is γ h² ‖H z‖².
 
     Inputs `[n, ...]` in the model's range, `h` an L2 length in it; rows without a label count in neither term. The paper starts from a
-    trained net, and public code takes an `h` for each of the first epochs: give each epoch a `cure(gamma, h)` of its own.
+    trained net, and public code takes an `h` for each of the first epochs: call `train` for each with a `cure(gamma, h)` of its own.
 
     Raises ConfigError for a `gamma` that is negative, an `h` that is not positive, or either not finite.
     Source: Moosavi-Dezfooli et al. 2019, the section on CURE.

@@ -35,8 +35,8 @@ def noise(sigma: float = 0.1, smoothing: float = 0.0) -> Noise:
     Inputs `[n, ...]` in the model's range; `sigma` in its units; labels smoothed by `smoothing`.
 
     Raises ConfigError for a σ that is not positive, and a smoothing outside [0, 1).
-    Source: one of the defences that do little against attacks, in the list of lectures on them; the paper compares with such noise.
-    Differs from it: nothing to differ from.
+    Source: Szegedy et al. 2013, who compare with such noise; lectures list it among defences that failed.
+    Differs from the paper: nothing known.
 
     >>> noise(0.2).sigma
     0.2

@@ -46,8 +46,8 @@ def logit_squeezing(weight: float = 0.5, sigma: float = 0.5, by: By = "squeezing
 
     Raises ConfigError for a negative λ, a σ that is not positive, a smoothing outside [0, 1), or another way.
     Source: Kannan et al. 2018, on clean logit pairing and on logit squeezing.
-    Differs from the paper: each row is in one pair. Mosbach et al. 2018, arXiv:1810.12042, broke both: they make the attack's search
-    harder, and the net no more robust.
+    Differs from the paper: each row is in one pair. Mosbach et al. 2018, arXiv:1810.12042, broke both: they find that the attack's search
+    gets harder, and the net no more robust.
 
     >>> logit_squeezing(0.1).by
     'squeezing'
