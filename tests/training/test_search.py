@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from holdfast import Classifier
-from holdfast.core.errors import ConfigError
+from holdfast.core.errors import ConfigError, ModelError
+from holdfast.defences.layers import Denoise
 from holdfast.training import Recipe, objectives, train
 from holdfast.training.lesson import Lesson
 from holdfast.training.search import searched
@@ -46,6 +47,17 @@ def test_the_loss_is_that_of_what_the_copy_found(objective) -> None:
     assert objective(model, one, "bfloat16") == objective.loss(model, one, found)
     assert not torch.equal(found, objective.look(model, one)), "low precision has no effect at all"
     torch.testing.assert_close(objective(model, one, "folded"), objective(model, one), rtol=1e-6, atol=0)
+
+
+def test_a_net_that_cannot_be_folded_is_asked_in_low_precision_all_the_same() -> None:
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), Denoise(4, "mean"), nn.Flatten(), nn.Linear(144, 4)).eval()
+    model, one = Classifier(net, 4), lesson()
+    x = one.x.float()
+    torch.testing.assert_close(searched(model, "bfloat16")(x).logits, model(x).logits, rtol=0.05, atol=0.05)
+    assert not torch.equal(searched(model, "bfloat16")(x).logits, model(x).logits)
+    with pytest.raises(ModelError, match="cannot be folded"):
+        searched(model, "folded")
 
 
 def test_each_step_asks_a_copy_of_the_net_as_it_is_then() -> None:

@@ -6,7 +6,8 @@ from typing import Literal, cast
 
 from torch import nn
 
-from holdfast.engine.replica import Choice, foldable, replica
+from holdfast.core.errors import ModelError
+from holdfast.engine.replica import Choice, Low, foldable, replica
 from holdfast.models import Classifier
 
 Search = Literal["own", "folded", "bfloat16", "float16"]
@@ -16,7 +17,7 @@ def searched(model: Classifier, search: Search = "own") -> Classifier:
     """The model that a search asks, its net being in eval mode: itself (`own`), or around a copy whose batch norms are `folded` into the
     layers before them, with weights and activations of lower precision where one is named.
 
-    Raises ModelError where the net cannot be copied or folded.
+    Raises ModelError where the net cannot be copied, or not `folded` as was asked; for a lower precision alone it need not be.
 
     >>> from holdfast.models import mlp
     >>> model = Classifier(mlp(4, 3).eval(), 3)
@@ -25,5 +26,11 @@ def searched(model: Classifier, search: Search = "own") -> Classifier:
     """
     if search == "own":
         return model
-    form, low = "folded" if foldable(cast(nn.Module, model.net)) else "frozen", None if search == "folded" else search
-    return cast(Classifier, replica(model, Choice(form, low)))  # type: ignore[arg-type]
+    low: Low | None = None if search == "folded" else search
+    if foldable(cast(nn.Module, model.net)):
+        try:
+            return cast(Classifier, replica(model, Choice("folded", low)))
+        except ModelError:
+            if low is None:
+                raise
+    return cast(Classifier, replica(model, Choice("frozen", low)))

@@ -14,10 +14,13 @@ from holdfast.core.errors import ConfigError
 Tapped = dict[str, list[Tensor]]
 
 
+def answered(layer: nn.Module, answer: Tensor) -> Tensor:
+    """The layer's answer, out of reach of a next layer that writes over it, as `ReLU(inplace=True)` does."""
+    return answer.clone() if isinstance(answer, Tensor) else answer
+
+
 @contextmanager
-def tapped(
-    net: nn.Module, layers: Sequence[str], take: Callable[[nn.Module, Tensor], Tensor] = lambda layer, answer: answer
-) -> Iterator[Tapped]:
+def tapped(net: nn.Module, layers: Sequence[str], take: Callable[[nn.Module, Tensor], Tensor] = answered) -> Iterator[Tapped]:
     """Inside, what `take` makes of each layer and its answer is added to the list of its name, once for every ask of the net.
 
     Raises ConfigError for a name that no layer has, and afterwards where a layer was not asked.

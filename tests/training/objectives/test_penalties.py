@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from holdfast import Classifier
 from holdfast.core.errors import ConfigError
 from holdfast.training.lesson import Lesson
-from holdfast.training.objectives import blurnet_filters, free, pgd, standard, trades
+from holdfast.training.objectives import blurnet_filters, blurnet_variation, free, pgd, standard, trades
 from holdfast.training.objectives.penalties import penalised
 
 
@@ -36,15 +36,21 @@ def test_variation_of_maps_is_summed_over_neighbours() -> None:
         for f in maps:
             total += sum(abs(f[i + 1][j] - f[i][j]) for i in range(2) for j in range(4))
             total += sum(abs(f[i][j + 1] - f[i][j]) for i in range(3) for j in range(3))
-    objective = penalised(standard(), variation, "0", 0.3, "maps")
-    assert objective(net, one).item() == pytest.approx(standard()(net, one).item() + 0.3 * total / (4 * 2), rel=1e-12)
+    expected = pytest.approx(standard()(net, one).item() + 0.3 * total / (4 * 2), rel=1e-12)
+    assert blurnet_variation(standard(), "0", 0.3)(net, one).item() == expected
+    # A layer that writes over the maps afterwards changes nothing.
+    over = cast(nn.Sequential, net.net)
+    hidden = Classifier(nn.Sequential(over[0], nn.Hardtanh(0.4, 0.5, inplace=True), *over[1:]), 3)
+    assert blurnet_variation(standard(), "0", 0.3)(hidden, one).item() - standard()(hidden, one).item() == pytest.approx(
+        0.3 * total / (4 * 2), rel=1e-10
+    )
 
 
 def test_filters_are_penalised_by_their_largest_weight() -> None:
     net, one = model(), lesson()
     filters = cast(nn.Conv2d, cast(nn.Sequential, net.net)[1]).weight
     expected = 0.2 * sum(max(abs(w) for w in each.flatten().tolist()) for each in filters) / 2
-    objective = penalised(pgd(0.1), lambda weight: weight.abs().amax(dim=(1, 2, 3)).mean(), ("1",), 0.2, "weight")
+    objective = blurnet_filters(pgd(0.1), "1", 0.2)
     loss = objective(net, one)
     assert loss.item() == pytest.approx(pgd(0.1)(net, one).item() + expected, rel=1e-12)
     slope = torch.autograd.grad(loss - pgd(0.1)(net, one), filters)[0]

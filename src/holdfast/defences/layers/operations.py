@@ -56,16 +56,17 @@ def nonlocal_gaussian(x: Maps, theta: Keys, phi: Keys) -> Tensor:
     """
     c, d = x.shape[1], theta.shape[1]
     query, key, value = (t.flatten(2).transpose(1, 2).unsqueeze(1) for t in (theta, phi, x))
-    # The fast kernels want all three of one width (zeros change no product), and each pixel's features side by side.
-    query, key, value = pad(query, (0, c - d)).contiguous(), pad(key, (0, c - d)).contiguous(), value.contiguous()
-    y = scaled_dot_product_attention(query, key, value, scale=1 / math.sqrt(d))
+    # The fast kernels want all three of one width, of whole eights (zeros change no product), and each pixel's features side by side.
+    width = math.ceil(max(c, d) / 8) * 8
+    query, key, value = (pad(t, (0, width - t.shape[3])).contiguous() for t in (query, key, value))
+    y = scaled_dot_product_attention(query, key, value, scale=1 / math.sqrt(d))[..., :c]
     return y.squeeze(1).transpose(1, 2).reshape(x.shape)
 
 
 def nonlocal_dot(x: Maps, theta: Keys, phi: Keys) -> Tensor:
     """y_i = Σ_j (θ_iᵀφ_j) x_j / N over all N = h w pixels j, which need not be a mean.
 
-    (x φᵀ) θ = x (φᵀ θ): the cheaper product is taken, so that n c d or n (h w)² numbers are kept, whichever is less.
+    (x φᵀ) θ = x (φᵀ θ): the cheaper product is taken, so that n c d or n (h w)² numbers are kept, about whichever is less.
     """
     value, query, key = x.flatten(2), theta.flatten(2), phi.flatten(2)
     count = value.shape[2]

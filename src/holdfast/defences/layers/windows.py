@@ -45,11 +45,12 @@ def medians(x: Tensor) -> Tensor:
 
 
 def _by_blocks(operation: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-    """`operation`, which lets rows alone, of a few rows at a time."""
-    rows = max(1, BLOCK // max(1, math.prod(maps[0].shape[1:])))
-    if maps[0].device.type != "cpu" or rows >= len(maps[0]):
-        return operation(*maps)
-    return torch.cat([operation(*some) for some in zip(*(each.split(rows) for each in maps), strict=True)])
+    """`operation`, which lets rows alone, of a few rows at a time, and in the widest precision among the maps."""
+    device, dtype = maps[0].device.type, functools.reduce(torch.promote_types, (each.dtype for each in maps))
+    rows = max(1, BLOCK // max(1, math.prod(maps[0].shape[1:])) if device == "cpu" else len(maps[0]))
+    with torch.autocast(device, enabled=False):  # it would narrow some steps and widen others
+        parts = [operation(*some) for some in zip(*(each.to(dtype).split(rows) for each in maps), strict=True)]
+    return torch.cat(parts)  # of one part, too: what is a view here could not be written over outside
 
 
 # A map's rows of pixels lie end to end with two pixels more in each, `[n, c, h (w + 2)]`. Moving the map is then moving along one line,

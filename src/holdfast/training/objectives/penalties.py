@@ -16,7 +16,7 @@ from holdfast.training.lesson import Lesson
 from holdfast.training.objective import Objective, Wrapping, objective
 from holdfast.training.objectives.awp import WeightsPerturbed
 from holdfast.training.replayed import looked_for
-from holdfast.training.taps import tapped
+from holdfast.training.taps import answered, tapped
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Penalised(Wrapping):
 
     def _of(self, layer: nn.Module, answer: Tensor) -> Tensor:
         # Under awp a weight is a tensor put in the place of the parameter.
-        return answer if self.of == "maps" else cast(Tensor, getattr(layer, "weight", None))
+        return answered(layer, answer) if self.of == "maps" else cast(Tensor, getattr(layer, "weight", None))
 
     def _priced(self, tensor: Tensor) -> Tensor:
         if not isinstance(tensor, Tensor):

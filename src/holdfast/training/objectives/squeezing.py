@@ -38,7 +38,7 @@ class Squeezed(Noise):
 def logit_squeezing(weight: float = 0.5, sigma: float = 0.5, by: By = "squeezing", smoothing: float = 0.0) -> Squeezed:
     """Clean logit squeezing, or pairing: noisy inputs, and logits that are small, or those of random pairs alike.
 
-    CE(f(x + σ n), y) + λ ‖f(x + σ n)‖² / (n k) (`squeezing`), or λ Σ_pairs ‖f(x_i + σ n_i) − f(x_j + σ n_j)‖² / (k n / 2) (`pairing`),
+    CE(f(x + σ n), y) + λ ‖f(x + σ n)‖² / (n k) (`squeezing`), or λ Σ_pairs ‖f(x_i + σ n_i) − f(x_j + σ n_j)‖² / (k ⌊n/2⌋) (`pairing`),
     over n inputs and k classes, λ = `weight`.
 
     Inputs `[n, ...]` in the model's range; `sigma` in its units; labels smoothed by `smoothing`; rows without a label count in the second
@@ -46,8 +46,8 @@ def logit_squeezing(weight: float = 0.5, sigma: float = 0.5, by: By = "squeezing
 
     Raises ConfigError for a negative λ, a σ that is not positive, a smoothing outside [0, 1), or another way.
     Source: Kannan et al. 2018, on clean logit pairing and on logit squeezing.
-    Differs from the paper: each row is in one pair. Mosbach et al. 2018, arXiv:1810.12042, broke both: they find that the attack's search
-    gets harder, and the net no more robust.
+    Differs from the paper: each row is in one pair at most. Mosbach et al. 2018, arXiv:1810.12042, broke both: they find that the
+    attack's search gets harder, and the net no more robust.
 
     >>> logit_squeezing(0.1).by
     'squeezing'
