@@ -1,7 +1,7 @@
 """`standard-1` is frozen: on two nets and real images its verdict on every image, and what it asks, are those on record.
 
-What it asks is counted in float64. In float32 the last bits hang on the processor and on the pieces that were timed as quickest, and
-where few images are left, one that falls a stage later is a quarter of all work: there the count is held to half as much again.
+What it asks is counted on the model itself. A copy that was timed as quickest has other last bits, and where few images are left, one
+that falls a stage later is a quarter of all work.
 
 A change of the number must come with a new name for the suite. HOLDFAST_WRITE_GOLDEN=1 writes the record anew.
 """
@@ -49,17 +49,16 @@ def signs(data: Path) -> tuple[nn.Module, Tensor, Tensor, int, float]:
 @pytest.mark.parametrize("case", [mnist, signs], ids=lambda case: case.__name__)
 def test_the_verdicts_on_record(case, data_dir: Path) -> None:
     net, x, y, classes, radius = case(data_dir)
-    result = evaluate(Classifier(net, classes), (x, y), Linf(radius), trust=False)
-    counted = evaluate(Classifier(net.double(), classes), (x, y), Linf(radius), trust=False)
-    verdicts, again = ("".join("10"[not flag] for flag in each.standing["robust"]) for each in (result, counted))
-    assert again == verdicts
-    assert result.forwards == pytest.approx(counted.forwards, rel=0.5)
-    assert result.backwards == pytest.approx(counted.backwards, rel=0.5)
+    copied, result = (evaluate(Classifier(net, classes), (x, y), Linf(radius), trust=False, replica=replica) for replica in (True, False))
+    verdicts, same = ("".join("10"[not flag] for flag in each.standing["robust"]) for each in (result, copied))
+    assert same == verdicts
+    assert copied.forwards == pytest.approx(result.forwards, rel=0.35)
+    assert copied.backwards == pytest.approx(result.backwards, rel=0.35)
     found = {
         "verdicts": verdicts,
         "correct": int(result.clean["correct"].sum()),
-        "forwards": counted.forwards,
-        "backwards": counted.backwards,
+        "forwards": result.forwards,
+        "backwards": result.backwards,
     }
     stored = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     if os.environ.get("HOLDFAST_WRITE_GOLDEN") == "1":
@@ -67,6 +66,7 @@ def test_the_verdicts_on_record(case, data_dir: Path) -> None:
         return
     expected = stored[case.__name__]
     assert (found["verdicts"], found["correct"]) == (expected["verdicts"], expected["correct"])
+    # How many steps a sample takes hangs on the last bits of a processor's sums; the work as a whole does not.
     for count in ("forwards", "backwards"):
         assert found[count] == pytest.approx(expected[count], rel=0.1)
 
