@@ -72,7 +72,7 @@ def test_a_dead_gradient_is_tried_around_only_where_that_helps(react):
     if not react:
         assert seen.reaction == Reaction() and seen.trials == {}
         return
-    assert seen.reaction == Reaction(gradient="straight", doubtful=True)
+    assert seen.reaction == Reaction(gradient="straight", doubtful=True, usable=("straight",))
     assert set(seen.trials) == {"straight", "none"} and seen.trials["straight"] < 0.5
 
 

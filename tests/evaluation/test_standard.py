@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from torch import Tensor
 from holdfast import Classifier, Linf, Result, StoreError, evaluate, merge
 from holdfast.attacks import apgd_targeted, cosine, fgsm, square
 from holdfast.core.types import Threat
-from holdfast.data import load_data
+from holdfast.data import Dataset, load_data
 from holdfast.engine import Pieces
 from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.store import Store
 from holdfast.evaluation.suites import DEFAULT, SUITES
 from holdfast.models import mlp
 from holdfast.report.provenance import command, provenance
 
 EFFORT = 0.25
+Suite = Callable[[Threat], list[Entry]]
 
 
 @cache
@@ -51,13 +54,39 @@ def cascade(threat: Threat) -> list[Entry]:
     ]
 
 
-def measure(out: Path | None = None, slots: int = 64, harvest: int = 10, effort: float = 1.0, **more: Any) -> Result:
-    """A run of `cascade` under the name of the default suite, whose own entries an effort other than 1 asks for."""
+def levels(threat: Threat) -> list[Entry]:
+    """Three levels; the first two break samples, so that calibration samples lead all others into a level of depth."""
+    restarted = cosine(threat, steps=4, restarts=2, starts=("corner", "uniform"), share=1.0)
+    return [
+        Entry(fgsm(threat)),
+        Entry(restarted, level=1),
+        Entry(apgd_targeted(threat, steps=5, rivals=2), level=1),
+        Entry(square(threat, steps=30), level=2),
+        Entry(cosine(threat, steps=6, restarts=2, starts=("uniform",)), level=2),
+        Entry(apgd_targeted(threat, steps=8, rivals=3), level=3),
+    ]
+
+
+def measure(
+    out: Path | None = None,
+    slots: int = 64,
+    harvest: int = 10,
+    effort: float = 1.0,
+    suite: Suite = cascade,
+    flip: bool = False,
+    **more: Any,
+) -> Result:
+    """A run of `suite` under the name of the default one, whose own entries an effort other than 1 asks for; `flip`: the data in another
+    order. Six of the samples are drawn for calibration."""
     model, x, y = digits()
+    order = torch.arange(len(x) - 1, -1, -1) if flip else torch.arange(len(x))
+    data = Dataset(x[order], y[order], order, name="digits")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SUITES, DEFAULT, cascade)
+        patch.setitem(SUITES, DEFAULT, suite)
+        for name, value in (("SMALL", 6), ("SAMPLES", 6), ("AUDITED", 2)):
+            patch.setattr(f"holdfast.evaluation.depth.{name}", value)
         return evaluate(
-            model, (x, y), Linf(0.08), out=out, slots=slots, harvest=harvest, effort=effort, pieces=Pieces(16), trust=False, **more
+            model, data, Linf(0.08), out=out, slots=slots, harvest=harvest, effort=effort, pieces=Pieces(16), trust=False, **more
         )
 
 
@@ -71,6 +100,11 @@ def stored(result: Result) -> list[object]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return measure(tmp_path_factory.mktemp("cascade") / "whole")
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return measure(tmp_path_factory.mktemp("levels") / "whole", suite=levels)
 
 
 @pytest.fixture(scope="module")
@@ -127,5 +161,57 @@ def test_effort_is_part_of_what_a_run_is(default: Result, tmp_path: Path) -> Non
     assert default.manifest["effort"] == EFFORT
     with pytest.raises(StoreError, match="effort"):
         measure(default.path, effort=1.0)
-    assert ("Suite", "standard-1 at 0.25 times its effort") in provenance(default)
+    assert ("Suite", "standard-2 at 0.25 times its effort") in provenance(default)
     assert "effort=0.25" in (command(default) or "")
+
+
+def test_calibration_samples_are_attacked_deeper_than_the_others(deep: Result) -> None:
+    found = deep.depth
+    assert deep.complete and found is not None and len(found.levels) >= 2 and found.surviving > 0
+    calibration = set(deep.store.calibration().samples()[0].tolist())
+    assert len(calibration) == 6 and deep.n == 16
+    last = [entry["label"] for entry in deep.manifest["attacks"] if entry["level"] == len(found.levels)]
+    tried = set(deep.records.filter(deep.records["attack"].is_in(last))["sample"])
+    assert tried and tried <= calibration if found.converged else tried - calibration
+    others = [entry["label"] for entry in deep.manifest["attacks"] if entry["level"] <= found.level]
+    assert set(deep.records.filter(deep.records["attack"].is_in(others))["sample"]) - calibration
+    assert deep.clean["sample"].to_list() == list(range(16)), "in the order of the data"
+    assert (deep.adversarial[~deep.standing["robust"].to_numpy()] != digits()[1].numpy()[~deep.standing["robust"].to_numpy()]).any()
+
+
+@pytest.mark.parametrize(("slots", "harvest"), [(3, 1), (7, 25)])
+def test_slots_do_not_matter_to_levels(deep: Result, slots: int, harvest: int) -> None:
+    assert stored(measure(slots=slots, harvest=harvest, suite=levels)) == stored(deep)
+
+
+def test_shards_do_not_matter_to_levels(deep: Result, tmp_path: Path) -> None:
+    for i in range(3):
+        measure(tmp_path / f"part{i}", shard=(i, 3), suite=levels)
+    merge(tmp_path / "joined", *(tmp_path / f"part{i}" for i in range(3)))
+    joined = Result(tmp_path / "joined")
+    assert joined.complete and stored(joined) == stored(deep) and joined.depth == deep.depth
+    assert joined.adversarial.tobytes() == deep.adversarial.tobytes()
+
+
+def test_shards_that_decided_otherwise_are_not_merged(tmp_path: Path) -> None:
+    for i in range(2):
+        measure(tmp_path / f"part{i}", shard=(i, 2), suite=levels)
+    part = Store(tmp_path / "part1").calibration()
+    found = part.depth()
+    assert found is not None
+    part.write_depth(replace(found, levels=found.levels[:-1]))
+    with pytest.raises(StoreError, match="decided otherwise"):
+        merge(tmp_path / "joined", tmp_path / "part0", tmp_path / "part1")
+
+
+def test_order_does_not_matter_to_levels(deep: Result) -> None:
+    assert stored(measure(suite=levels, flip=True))[:2] == stored(deep)[:2]
+
+
+@pytest.mark.parametrize("windows", [2, 5])
+def test_halts_do_not_matter_to_levels(deep: Result, tmp_path: Path, windows: int) -> None:
+    halts = 0
+    while not (result := measure(tmp_path, slots=6, harvest=2, halt=after(windows), suite=levels)).complete:
+        halts += 1
+        assert halts < 200
+    assert halts >= 3 and stored(result) == stored(deep)

@@ -39,7 +39,7 @@ from holdfast.cli.options import (
 from holdfast.core.errors import ConfigError
 from holdfast.data import Dataset, load_data
 from holdfast.demo import demo_classifier
-from holdfast.evaluation import CURVE, Budget, Result, evaluate
+from holdfast.evaluation import CONVERGE, CURVE, Budget, Result, evaluate
 from holdfast.evaluation import merge as merge_runs
 from holdfast.evaluation.diagnosis import STEADY, answers_apart
 from holdfast.models import Classifier, load_views
@@ -81,8 +81,11 @@ def evaluate_command(
     split: Split = "test",
     limit: Limit = None,
     offset: Offset = 0,
-    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites); standard-1 when not given.")] = None,
-    effort: Annotated[float, typer.Option(help="Multiplies the restarts, rivals and queries of standard-1.")] = 1.0,
+    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites); standard-2 when not given.")] = None,
+    effort: Annotated[float, typer.Option(help="Multiplies the restarts, rivals and queries of standard-2.")] = 1.0,
+    converge: Annotated[
+        float, typer.Option(help="Share of the samples that may still be estimated to fall when search ends (standard-2).")
+    ] = CONVERGE,
     attack: Annotated[list[str] | None, typer.Option(help="An attack of your own plan, as in 'pgd(steps=100)'; repeat it.")] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Also the accuracy against the radius, from a quarter of it to twice.")] = False,
     radii: Annotated[str | None, typer.Option(help="Also the accuracy at these radii: 2/255,4/255,8/255.")] = None,
@@ -112,7 +115,7 @@ def evaluate_command(
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
-            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, effort=effort, out=out, seed=seed, slots=slots,
+            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, effort=effort, converge=converge, out=out, seed=seed, slots=slots,
             replica=replica, budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
         )  # fmt: skip
     conclude(result, as_json, fail_under, interrupt, report or out / "report.html")

@@ -96,7 +96,7 @@ def train_command(
     measure: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="At the end, measure robust accuracy by the suite.")] = True,
     test_split: Annotated[str | None, typer.Option(help="Which part of the data that is measured on; test when not given.")] = None,
     test_limit: Limit = None,
-    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites); standard-1 when not given.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A named plan (holdfast list suites); standard-2 when not given.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a net by an objective, keep the epoch that is most robust, and measure it by the suite."""

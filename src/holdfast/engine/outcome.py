@@ -45,7 +45,8 @@ class Outcome:
     goal (it counts as success at size 0, and no attack was made); `done` `[n]`: nothing is left to try. `forwards`, `backwards`
     `[n]` are logical: the sample's siblings up to the winner, verification included; the `wasted_` counts are what the model was
     asked beyond that. `margin`, `weakest` `[n]`: the best margin of the sibling that came furthest, and of the one that came least
-    far. `refused` counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
+    far; `hits` `[n]`: in how many of its restarts an example was found (those that a success ends early find none). `refused` counts claims
+    that verification did not confirm; `halted`: it was told to stop, and can go on.
     """
 
     attack: Attack
@@ -56,6 +57,7 @@ class Outcome:
     found: Found
     margin: Tensor
     weakest: Tensor
+    hits: Tensor
     forwards: Tensor
     backwards: Tensor
     wasted_forwards: int
@@ -80,6 +82,7 @@ class Board:
         self.backwards = torch.zeros(n, group.members, dtype=torch.int32)
         self.margins = torch.full((n, group.members), -torch.inf, dtype=torch.float32)
         self.cut = torch.zeros(n, group.members, dtype=torch.bool)
+        self.fooled = torch.zeros(n, group.members, dtype=torch.bool)
         self.refused = 0
 
     def cancelled(self, sample: Tensor, member: Tensor) -> Tensor:
@@ -105,6 +108,7 @@ class Board:
         if claim is None:
             return
         self.margins[sample, member] = torch.fmax(ledger.margin, claim.margin).float()
+        self.fooled[sample, member] = claim.holds
         now = self.found[sample]
         if self.smallest:
             better = (claim.size < now.size) | ((claim.size == now.size) & (member < now.member))
@@ -137,11 +141,18 @@ class Board:
         ended = ((self.forwards >= 0) | ~counted).all(dim=1)
         return ended & ((self.found.member != NONE) | ~(self.cut & counted).any(dim=1))
 
+    def hits(self) -> Tensor:
+        """In how many restarts each sample was fooled, toward whichever rival `[n]`."""
+        fooled = self.fooled & self.counted()
+        return fooled.unflatten(1, (-1, max(1, self.group.rivals))).any(dim=2).sum(dim=1)
+
     def flatten(self) -> dict[str, Tensor]:
-        state = {"forwards": self.forwards, "backwards": self.backwards, "margins": self.margins, "cut": self.cut}
+        state = {
+            "forwards": self.forwards, "backwards": self.backwards, "margins": self.margins, "cut": self.cut, "fooled": self.fooled,
+        }  # fmt: skip
         return {f"board.{name}": t for name, t in state.items()} | self.found.flatten("found.")
 
     def restore(self, flat: dict[str, Tensor]) -> None:
         self.found = Found.unflatten(flat, "found.")
         self.forwards, self.backwards = flat["board.forwards"], flat["board.backwards"]
-        self.margins, self.cut = flat["board.margins"], flat["board.cut"]
+        self.margins, self.cut, self.fooled = flat["board.margins"], flat["board.cut"], flat["board.fooled"]

@@ -46,6 +46,7 @@ def run(
     queries: Tensor | None = None,
     adversarial: Tensor | None = None,
     snapshot: Path | None = None,
+    exhaustive: bool = False,
     halt: Callable[[], bool] = lambda: False,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
@@ -54,13 +55,16 @@ def run(
     `search`: what is asked in the search, the model itself when None: a faster stand-in may look for claims, only the model confirms
     them; `clean`: the model's answers to the clean samples, asked here when None; `queries` `[n]`: forwards that each sample may still
     cost; `adversarial` `[n, ...]`: where verified examples are written (it holds the clean inputs elsewhere); `snapshot`: a file that lets
-    the same call go on after a kill; `halt` is asked between steps, and a halted run is not `complete`.
+    the same call go on after a kill; `exhaustive`: every restart is made, whatever the others found, so that
+    hits can be counted; `halt` is asked between steps, and a halted run is not `complete`.
 
     Raises ConfigError when the model gives less than the rule needs, InputError for unusable data, ModelError for NaN answers.
     """
     # Only the probe asks for gradients: inputs that require one must not drag a graph from step to step.
     with kept_generators(model.device), torch.inference_mode(False), torch.no_grad():
-        return _Run(attack, model, search or model, samples, setting, clean, todo, queries, adversarial, snapshot).go(halt, watch)
+        return _Run(attack, model, search or model, samples, setting, clean, todo, queries, adversarial, snapshot, exhaustive).go(
+            halt, watch
+        )
 
 
 class _Run:
@@ -76,6 +80,7 @@ class _Run:
         queries: Tensor | None,
         adversarial: Tensor | None,
         snapshot: Path | None,
+        exhaustive: bool = False,
     ) -> None:
         admit(attack, model, tuple(samples.x.shape[1:]))
         samples.check(model)
@@ -85,7 +90,10 @@ class _Run:
         self.clean = clean_answers(model, samples, self.asker, setting.seed) if clean is None else clean
         self.clean_cost = 1 if clean is None else 0
         samples.check_labels(model.classes)
-        self.attack = attack = attack.fitted(model.classes)
+        self.stated = attack = attack.fitted(model.classes)
+        if exhaustive:
+            attack = replace(attack, group=replace(attack.group, cancel="none"))
+        self.attack = attack
         self.probe = EngineProbe(search, attack, self.asker, setting.seed, setting.verdict.share)
         self.verify = Verifier(model, attack.goal, self.probe.threat, setting.verdict, self.asker, setting.seed)
         everything = torch.arange(len(samples)) if todo is None else todo.cpu()
@@ -109,7 +117,7 @@ class _Run:
         eager = attack.stop.queries is not None or queries is not None or model.stochastic
         self.harvest = 1 if eager else setting.harvest
         self.snapshots = Snapshots(snapshot)
-        self.identity = identity(attack.digest, setting.seed, samples.ids, self.todo)
+        self.identity = identity(self.stated.digest, setting.seed, samples.ids, self.todo)
         self.position = 0
         self.seconds = 0.0
         self.slots: Slots | None = None
@@ -338,8 +346,8 @@ class _Run:
         margin = torch.where(counted, board.margins, -torch.inf).amax(dim=1)
         weakest = torch.where(counted, board.margins, torch.inf).amin(dim=1)
         return Outcome(
-            self.attack, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin, weakest,
-            forwards, backwards, self.asker.forwards - int(forwards.sum()), self.asker.backwards - int(backwards.sum()),
+            self.stated, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin, weakest,
+            board.hits(), forwards, backwards, self.asker.forwards - int(forwards.sum()), self.asker.backwards - int(backwards.sum()),
             board.refused, self.seconds, halted and not bool(board.done()[self.todo].all()),
         )  # fmt: skip
 

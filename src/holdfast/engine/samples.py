@@ -39,6 +39,20 @@ class Samples:
     def __len__(self) -> int:
         return len(self.x)
 
+    def at(self, places: Tensor) -> Samples:
+        """The samples at these positions `[m]`; a view where the positions are evenly spaced."""
+        gaps = places.diff().unique()
+        if len(gaps) <= 1 and len(places):
+            step = int(gaps[0]) if len(gaps) else 1
+            rows: slice | Tensor = slice(int(places[0]), int(places[-1]) + 1, step)
+        else:
+            rows = places
+
+        def some(t: Tensor) -> Tensor:
+            return t[rows] if isinstance(rows, slice) else t[rows.to(t.device)]
+
+        return Samples(some(self.x), some(self.y), some(self.ids), None if self.target is None else some(self.target))
+
     def check(self, model: Model, piece: int = 512) -> None:
         """Raise InputError unless there are samples, one label and id each, and every value lies in the model's range."""
         if len(self) == 0:

@@ -180,6 +180,19 @@ def _binarisation(result: Result) -> Check:
     return Check("binarisation", "fail" if missed > max(1, 0.05 * facts["plants"]) else "warn", evidence, remedy)
 
 
+def _converged(result: Result) -> Check:
+    """Whether more of the same search would still break samples."""
+    found = result.audit
+    if found is None:
+        levels = any(entry["level"] for entry in result.manifest["attacks"])
+        return Check("converged", "not run", "search has not ended" if levels else "this plan does not estimate it")
+    made, most = len(found.depth.levels), found.remaining_most
+    evidence = f"after level {made} of {found.depth.deepest}: {found.remaining:.3g} of {found.n} samples, 95 % at most {most:.3g}, would fall"
+    if found.depth.converged:
+        return Check("converged", "pass", evidence)
+    return Check("converged", "warn", evidence, "attacks still broke samples when the plan ended: raise --effort")
+
+
 def _reacts(result: Result) -> bool:
     """Whether the plan was one that changes to suit the model."""
     return bool(result.manifest["reacts"])
@@ -187,6 +200,7 @@ def _reacts(result: Result) -> bool:
 
 CHECKS: dict[str, Callable[[Any], Check]] = {
     "finished": _finished,
+    "converged": _converged,
     "confirmed": _confirmed,
     "storable": _storable,
     "deterministic": _deterministic,

@@ -16,7 +16,8 @@ from holdfast.core.errors import ModelError
 from holdfast.core.types import Access, Model, Threat
 from holdfast.engine import NONE, Asker, Pieces, Samples, Setting, clean_answers, run
 from holdfast.engine.noise import by_place, seeded_generators
-from holdfast.evaluation.reaction import Gradient, Reaction, probabilities
+from holdfast.evaluation.entry import Gradient
+from holdfast.evaluation.reaction import Reaction, probabilities
 from holdfast.models import Classifier
 from holdfast.parts.threats import L0, L1
 
@@ -50,7 +51,8 @@ class Diagnosis:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
         """The diagnosis whose `dataclasses.asdict` was stored."""
-        return cls(**{**stored, "reaction": Reaction(**stored["reaction"])})
+        reaction = dict(stored["reaction"])
+        return cls(**{**stored, "reaction": Reaction(**reaction | {"usable": tuple(reaction["usable"])})})
 
 
 def calibration(ids: Tensor, seed: int, count: int = ROWS) -> Tensor:
@@ -145,7 +147,8 @@ def _tried(found: Diagnosis, model: Classifier, few: Samples, x: Tensor, threat:
     # Random search is made in any case; a gradient that is not far behind finds what it does not.
     if best == "none" and trials.get("straight", 1.0) <= trials.get("none", 0.0) + 0.25:
         best = "straight"
-    return replace(found, trials=trials, reaction=replace(found.reaction, gradient=best, doubtful=True))
+    usable = tuple(name for name in order if name in trials and name != "none")
+    return replace(found, trials=trials, reaction=replace(found.reaction, gradient=best, doubtful=True, usable=usable))
 
 
 def reaction_free(reaction: Reaction) -> Reaction:

@@ -10,7 +10,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,11 @@ from holdfast.data import Dataset, from_tensors
 from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, run
 from holdfast.engine.noise import kept_generators
 from holdfast.engine.snapshot import Snapshots
+from holdfast.evaluation.depth import Depth, calibration_set, depth
 from holdfast.evaluation.diagnosis import Diagnosis, calibration, diagnose
-from holdfast.evaluation.entry import Entry, History
+from holdfast.evaluation.entry import History
 from holdfast.evaluation.evidence import gather
-from holdfast.evaluation.plan import Budget, Plan, plan
+from holdfast.evaluation.plan import CONVERGE, Budget, Plan, plan
 from holdfast.evaluation.reaction import Reaction
 from holdfast.evaluation.records import clean_table, frame
 from holdfast.evaluation.result import Result
@@ -62,6 +63,7 @@ def evaluate(
     attacks: Sequence[Attack | str] | Attack = (),
     radii: Sequence[float] = (),
     effort: float = 1.0,
+    converge: float = CONVERGE,
     out: str | Path | None = None,
     seed: int = 0,
     slots: int | None = None,
@@ -78,8 +80,9 @@ def evaluate(
 
     `data`: a `Dataset`, or `(x, y)` with `x` `[n, ...]` in the model's range (or uint8) and `y` `[n]`; `threat`: what an attacker may do
     (`Linf(8 / 255)`, or "linf:8/255");
-    `suite`: a named plan (`standard-1` when None, `autoattack`, `quick-1`), or `attacks` of your own; `effort`: multiplies the restarts,
-    rivals and queries of `standard-1`, from a fraction to tens; `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
+    `suite`: a named plan (`standard-2` when None, `autoattack`, `quick-1`), or `attacks` of your own; `effort`: multiplies the restarts,
+    rivals and queries of `standard-2`, from a fraction to tens; `converge`: the share of the samples that may still be estimated to fall
+    when its search ends (0: all levels are made wherever a sample is left); `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
     temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
     is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
     put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every
@@ -98,7 +101,7 @@ def evaluate(
     """
     dataset = data if isinstance(data, Dataset) else from_tensors(*data)
     Setting(seed, slots, harvest)
-    todo = plan(threat, suite, attacks, radii, effort)
+    todo = plan(threat, suite, attacks, radii, effort, converge)
     index, count = shard
     if not 0 <= index < count:
         raise ConfigError(f"shard {index}/{count}: expected 0 ≤ i < k, as in 0/4")
@@ -125,14 +128,34 @@ def evaluate(
     manifest = store.open(identity, {"choice": asdict(chosen), "made": environment(), "diagnosis_seconds": looked})
     choice = Choice.read(manifest["once"]["choice"])
     setting = Setting(seed, slots, harvest, choice.pieces)
-    part = store.shard(index, count)
-    with part.lock():
-        mine = dataset.shard(index, count)
-        if len(mine) == 0:
-            raise InputError(f"shard {index}/{count} of {len(dataset)} samples is empty: use fewer shards")
-        reaction = diagnosis.reaction if todo.reacts else Reaction(diagnosis.reaction.stochastic)
-        search = Search(model, choice, reaction, few)
-        _Run(model, Samples.of(mine.x, mine.y, mine.ids), todo, search, setting, part, budget, watch, halt, trust).go()
+    if len(dataset) <= index:
+        raise InputError(f"shard {index}/{count} of {len(dataset)} samples is empty: use fewer shards")
+    reaction = diagnosis.reaction if todo.reacts else Reaction(diagnosis.reaction.stochastic)
+    search = Search(model, choice, reaction, few)
+    end = None if budget.deadline is None else time.monotonic() + budget.deadline
+
+    def halted() -> bool:
+        return halt() or (end is not None and time.monotonic() >= end)
+
+    def measure(part: Part, places: Tensor, trust: bool, deep: Depth | None = None) -> Depth | None:
+        return _Run(model, whole.at(places), places, todo, search, setting, part, budget, watch, halted, trust, deep).go()
+
+    mine = torch.arange(index, len(dataset), count)
+    if not todo.levels:
+        part = store.shard(index, count)
+        with part.lock():
+            measure(part, mine, trust)
+    else:
+        drawn = calibration_set(whole.ids, seed)
+        part = store.calibration()
+        with part.lock_in_turn(halted):
+            deep = measure(part, drawn, trust)
+        rest = mine[~torch.isin(mine, drawn)]
+        if deep is not None and len(rest):
+            part = store.shard(index, count)
+            with part.lock():
+                # The trust checks look at calibration samples alone: these are as good a sample of all as any.
+                measure(part, rest, False, deep)
     result = Result(store.path)
     if out is None:
         weakref.finalize(result, shutil.rmtree, store.path, ignore_errors=True)
@@ -140,22 +163,24 @@ def evaluate(
 
 
 class _Run:
+    """A plan carried out on the samples of one part; `deep`: how deep to search, None where this part is to find that out."""
+
     def __init__(
-        self, model: Classifier, samples: Samples, todo: Plan, search: Search, setting: Setting, part: Part, budget: Budget,
-        watch: Callable[[Event], None], halt: Callable[[], bool], trust: bool,
+        self, model: Classifier, samples: Samples, places: Tensor, todo: Plan, search: Search, setting: Setting, part: Part, budget: Budget,
+        watch: Callable[[Event], None], halt: Callable[[], bool], trust: bool, deep: Depth | None,
     ) -> None:  # fmt: skip
         self.model, self.samples, self.plan, self.setting, self.part, self.watch = model, samples, todo, setting, part, watch
-        self.search, self.trust = search, trust
-        end = None if budget.deadline is None else time.monotonic() + budget.deadline
-        self.halt = lambda: halt() or (end is not None and time.monotonic() >= end)
+        self.places, self.search, self.trust, self.halt, self.deep = places, search, trust, halt, deep
         n = len(samples)
         self.left = None if budget.queries is None else torch.full((n,), budget.queries)
 
-    def go(self) -> None:
+    def go(self) -> Depth | None:
+        """How deep the search went, or None where it did not end."""
         try:
             standing = self._attacks()
             if standing is not None and self.trust and self.plan.suite:
                 self._evidence(standing)
+            return None if standing is None else self.deep
         finally:
             self._pictures()
 
@@ -163,18 +188,29 @@ class _Run:
         """Which samples no entry broke, or None where not every entry has ended."""
         out, clean = self._clean()
         correct = torch.from_numpy(clean["correct"].to_numpy().copy())
-        standing = correct.clone()
+        standing = surviving = correct.clone()
         position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
-        history = History.begin(torch.from_numpy(clean["margin"].to_numpy().copy()))
+        history = screened = History.begin(torch.from_numpy(clean["margin"].to_numpy().copy()))
+        calibrates, level, tables = self.deep is None and bool(self.plan.levels), 0, []
         for place, entry in enumerate(self.plan.entries):
+            if entry.level > level:
+                if level == 0:
+                    surviving, screened = standing.clone(), history
+                if calibrates:
+                    self.deep = self._depth(tables, surviving, screened)
+                level = entry.level
             label = entry.label(place)
             facts = self.part.facts(label)
             records = self.part.read(label) if facts is not None and facts["complete"] else None
             if records is None:
                 if self.halt():
                     return None
-                todo = entry.chosen(correct, standing, history, self.samples.ids, self.setting.seed)
-                records = self._attack(entry, label, out, clean, todo, int(standing.sum()))
+                if not entry.level:
+                    todo = entry.chosen(correct, standing, history, self.samples.ids, self.setting.seed)
+                else:
+                    todo = self._chosen(level, surviving if calibrates else standing, screened, calibrates)
+                records = self._attack(place, out, clean, todo, standing, calibrates and level > 0)
+            tables.append(records)
             tried = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)
             margins = (torch.from_numpy(records[name].to_numpy().copy()) for name in ("margin", "weakest"))
             history = history.after(entry, tried, *margins)
@@ -185,7 +221,25 @@ class _Run:
             facts = self.part.facts(label)
             if facts is None or not facts["complete"]:
                 return None
+        if calibrates:
+            self.deep = self._depth(tables, surviving, screened)
+            self.part.write_depth(self.deep)
         return standing
+
+    def _depth(self, tables: Sequence[pl.DataFrame], surviving: Tensor, screened: History) -> Depth:
+        gated = not self.search.reaction.doubtful
+        return depth(self.plan.entries, tables, surviving, screened, self.samples.ids, self.plan.converge, gated)
+
+    def _chosen(self, level: int, surviving: Tensor, screened: History, calibrates: bool) -> Tensor:
+        """The samples that an entry of a deeper level is made on.
+
+        Calibration samples that level 0 left get every attack of a level, fallen or not: how often each is hit says how far the search is.
+        """
+        assert self.deep is not None
+        if calibrates:
+            return surviving & self.deep.deeper
+        far = screened.far(self.deep.near) if self.deep.near is not None else torch.zeros_like(surviving)
+        return surviving & ~far & (level <= self.deep.level)
 
     def _evidence(self, standing: Tensor) -> None:
         """What the trust checks judge, gathered once a part, its time told apart."""
@@ -207,7 +261,7 @@ class _Run:
         out = clean_answers(self.model, self.samples, asker, self.setting.seed)
         table = clean_table(self.samples, out)
         self._copy_clean()
-        self.part.write_samples(self.samples.ids, self.samples.y)
+        self.part.write_samples(self.samples.ids, self.samples.y, self.places)
         kept.write(out.flatten(), {"forwards": asker.forwards})
         self.part.write("clean", table)
         return out, table
@@ -221,20 +275,23 @@ class _Run:
             rows = slice(start, start + chunk)
             array[rows] = self.model.bounds.intake(self.samples.x[rows], self.model.dtype, torch.device("cpu"))
 
-    def _attack(self, entry: Entry, label: str, out: Out, clean: pl.DataFrame, todo: Tensor, standing: int) -> pl.DataFrame:
+    def _attack(self, place: int, out: Out, clean: pl.DataFrame, todo: Tensor, standing: Tensor, exhaustive: bool) -> pl.DataFrame:
+        entry = self.plan.entries[place]
+        label, left = entry.label(place), int(standing.sum())
         # What an entry finds goes straight into the run's examples when the samples it is made on have none yet; else
         # beside them first.
-        scratch = not entry.survivors
+        scratch = not entry.survivors or exhaustive
         array = self._array(f"{label}.scratch" if scratch else "adversarial")
         n = len(self.samples)
 
         def told(progress: Progress) -> None:
-            self.watch(Event(label, str(entry.attack), progress, standing, n))
+            self.watch(Event(label, str(entry.attack), progress, left, n))
 
+        setting = replace(self.setting, seed=entry.seed(self.setting.seed, place))
         outcome = run(
-            entry.attack, self.model, self.samples, self.setting, search=self.search(entry.attack), clean=out,
+            entry.attack, self.model, self.samples, setting, search=self.search(entry.attack, entry.gradient), clean=out,
             todo=todo.nonzero().squeeze(1), queries=self.left, adversarial=array, snapshot=self.part.file(label, "snapshot"),
-            halt=self.halt, watch=told,
+            exhaustive=exhaustive, halt=self.halt, watch=told,
         )  # fmt: skip
         records = frame(label, outcome, self.samples, self.model, self.plan.threat, clean, todo)
         if scratch:
@@ -294,12 +351,13 @@ def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: in
         "threat": {"norm": todo.threat.kind, "radius": todo.threat.radius if math.isfinite(todo.threat.radius) else None},
         "suite": todo.suite,
         "effort": todo.effort,
+        "converge": todo.converge if todo.levels else None,
         "attacks": [
             {
                 "label": entry.label(i), "attack": str(entry.attack), "expanded": repr(entry.attack.fitted(model.classes)),
                 "digest": entry.attack.fitted(model.classes).digest, "survivors": entry.survivors, "curve": entry.curve,
                 "radii": list(entry.attack.group.radii), "steps": entry.attack.stop.steps,
-                "near": entry.near, "hope": entry.hope, "spot": entry.spot,
+                "near": entry.near, "hope": entry.hope, "spot": entry.spot, "level": entry.level,
             }
             for i, entry in enumerate(todo.entries)
         ],

@@ -13,8 +13,10 @@ from holdfast.core.errors import ConfigError
 from holdfast.core.expect import expect_fields, typed
 from holdfast.core.types import Threat
 from holdfast.evaluation.entry import Entry
-from holdfast.evaluation.suites import DEFAULT, additive, suite_entries, suite_name
+from holdfast.evaluation.suites import DEFAULT, REACTING, additive, suite_entries, suite_name
 
+CONVERGE = 0.005
+"""The share of all samples that may still be estimated to fall when search ends."""
 CURVE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
@@ -40,11 +42,17 @@ class Plan:
     entries: tuple[Entry, ...]
     suite: str | None = None
     effort: float = 1.0
+    converge: float = CONVERGE
+
+    @property
+    def levels(self) -> int:
+        """The deepest level of its entries; 0 where the samples are attacked by all of them whatever calibration would show."""
+        return max(entry.level for entry in self.entries)
 
     @property
     def reacts(self) -> bool:
         """Whether it may be changed to suit a model that misleads search; other suites are what their names say."""
-        return self.suite == DEFAULT
+        return self.suite in REACTING
 
 
 @typed
@@ -54,10 +62,12 @@ def plan(
     attacks: Sequence[Attack | str] | Attack = (),
     radii: Sequence[float] = (),
     effort: float = 1.0,
+    converge: float = CONVERGE,
 ) -> Plan:
     """The plan of a named suite, or of attacks of one's own (each made on every sample); `radii` adds the accuracy against them.
 
-    `threat`: one of the threats, or its short form, "linf:8/255"; `effort`: how often `standard-1` tries, as a share of its usual.
+    `threat`: one of the threats, or its short form, "linf:8/255"; `effort`: how often `standard-2` tries, as a share of its usual;
+    `converge`: the share of the samples that may still be estimated to fall when its search ends.
 
     Raises ConfigError for unknown names, for a suite together with attacks, for an effort where there is none, and for a threat without
     a positive radius (an infinite one goes only with attacks of one's own, that look for the smallest change).
@@ -68,6 +78,8 @@ def plan(
         raise ConfigError(f"threat {threat!r}: expected a threat, as in Linf(8 / 255) or 'linf:8/255'")
     if not 0 < threat.radius < math.inf and not (attacks and threat.radius == math.inf):
         raise ConfigError(f"threat {threat!r}: an evaluation needs a positive, finite radius, as in linf:8/255")
+    if not 0 <= converge < 1:
+        raise ConfigError(f"converge={converge}: expected a share of the samples, at least 0 and below 1, as 0.005")
     if suite and attacks:
         raise ConfigError(f"suite {suite!r} and attacks of your own: name one or the other")
     if attacks and effort != 1:
@@ -87,7 +99,7 @@ def plan(
     if radii:
         additive(threat, "the curve over radii", "leave radii and --curve out, or choose such a threat")
         entries.append(Entry(curve_attack(threat, tuple(sorted(set(map(float, radii))))), survivors=False, curve=True))
-    return Plan(threat, tuple(entries), suite, float(effort))
+    return Plan(threat, tuple(entries), suite, float(effort), float(converge))
 
 
 def curve_attack(threat: Threat, radii: tuple[float, ...]) -> Attack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,10 +14,11 @@ from holdfast.core.draw import Draw
 from holdfast.core.types import Access, Bounds, Keyed, Model, Out, Source
 from holdfast.engine.noise import by_place
 from holdfast.engine.straight import straight
+from holdfast.evaluation.entry import Gradient
 from holdfast.evaluation.plan import Plan
+from holdfast.evaluation.suites import suite_entries
 from holdfast.parts.sources import Eot, Smoothed
 
-Gradient = Literal["own", "straight", "smoothed", "none"]
 DRAWS = 8
 
 
@@ -26,13 +27,14 @@ class Reaction:
     """`stochastic`: answers vary, so gradients are means over draws (EOT); `logarithm`: answers are probabilities, so search sees their
     logarithms; `scale`: what logits are divided by, so that no softmax of them saturates; `gradient`: the model's `own`, one that goes
     `straight` through steps (BPDA), that of a `smoothed` copy, or `none` of use; `doubtful`: margins found with it say nothing of how
-    near a sample is, so that every sample gets every attack."""
+    near a sample is, so that every sample gets every attack; `usable`: the gradients that can be had of a doubtful model."""
 
     stochastic: bool = False
     logarithm: bool = False
     scale: float = 1.0
     gradient: Gradient = "own"
     doubtful: bool = False
+    usable: tuple[Gradient, ...] = ()
 
     def model(self, model: Model, x: Tensor, steps: bool = True) -> Model:
         """What search asks: the model seen through logarithm and scale, where so decided with a gradient `straight` through its `steps`."""
@@ -43,9 +45,10 @@ class Reaction:
             logarithm = logarithm and probabilities(by_place(model, x).logits)
         return model if not logarithm and self.scale == 1 else Seen(model, logarithm, self.scale)
 
-    def attack(self, attack: Attack) -> Attack:
-        """The attack with the gradient source that the model asks for."""
-        found: Source | None = Eot(DRAWS) if self.stochastic else Smoothed() if self.gradient == "smoothed" else None
+    def attack(self, attack: Attack, gradient: Gradient | None = None) -> Attack:
+        """The attack with the gradient source that the model asks for, or with that of another `gradient`."""
+        gradient = gradient or self.gradient
+        found: Source | None = Eot(DRAWS) if self.stochastic else Smoothed() if gradient == "smoothed" else None
         return attack if found is None else replace(attack, rule=attack.rule.sourced(found))
 
     def plan(self, plan: Plan) -> Plan:
@@ -53,8 +56,12 @@ class Reaction:
         every survivor, and where there are none only entries that need none."""
         if not plan.reacts:
             return plan
+        if self.doubtful and plan.levels and plan.suite:
+            curve = tuple(entry for entry in plan.entries if entry.curve)
+            entries = suite_entries(plan.suite, plan.threat, plan.effort, self.usable or ("none",))
+            plan = replace(plan, entries=(*entries, *curve))
         kept = [entry for entry in plan.entries if self.gradient != "none" or entry.attack.rule.needs < Access.GRADIENT]
-        entries = [replace(entry, attack=self.attack(entry.attack)) for entry in kept or plan.entries]
+        entries = [replace(entry, attack=self.attack(entry.attack, entry.gradient)) for entry in kept or plan.entries]
         if self.doubtful:
             entries = [replace(entry, near=None, hope=None) for entry in entries]
         return replace(plan, entries=tuple(entries))

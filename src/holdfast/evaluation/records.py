@@ -61,6 +61,7 @@ def frame(
         "step": torch.where(success, found.step, -1),
         "margin": torch.where(success, found.margin, outcome.margin[index].double()),
         "weakest": outcome.weakest[index].double(),
+        "hits": outcome.hits[index],
         "share": found.share,
         "eight_bit": found.eight_bit & success,
         "confidence": torch.where(success, found.confidence, confidence),

@@ -9,10 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+import torch
 
 from holdfast.core.errors import StoreError
 from holdfast.evaluation import tables
+from holdfast.evaluation.audit import Audit, audit
 from holdfast.evaluation.checks import Check, checks
+from holdfast.evaluation.depth import Depth
 from holdfast.evaluation.store import CLEAN, SCHEMA, Store
 from holdfast.evaluation.tables import Rate
 
@@ -46,7 +49,26 @@ class Result:
     def clean(self) -> pl.DataFrame:
         """One row per sample of the shards that are there."""
         found = [part.read("clean") for part in self.parts]
-        return pl.concat([frame for frame in found if frame is not None] or [pl.DataFrame(schema=CLEAN)])
+        return pl.concat([frame for frame in found if frame is not None] or [pl.DataFrame(schema=CLEAN)])[self._order]
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """What brings the samples of all parts into the order of the data."""
+        places = [part.places() for part in self.parts if part.read("clean") is not None]
+        return [] if not places else torch.cat(places).argsort(stable=True).tolist()
+
+    @cached_property
+    def depth(self) -> Depth | None:
+        """How deep the search went, and why; None for suites without levels, or before it is known."""
+        return self.store.calibration().depth()
+
+    @cached_property
+    def audit(self) -> Audit | None:
+        """What was left out and how far search has converged; None where `depth` is."""
+        if self.depth is None:
+            return None
+        drawn = set(self.store.calibration().samples()[0].tolist())
+        return audit(self.depth, self.clean, self.records, self.manifest["attacks"], drawn)
 
     @cached_property
     def records(self) -> pl.DataFrame:
@@ -134,7 +156,7 @@ class Result:
     def adversarial(self) -> np.ndarray[Any, Any]:
         """`[n, ...]`, in the order of `clean`; memory-mapped where there is one shard."""
         arrays = [part.adversarial() for part in self.parts if part.read("clean") is not None]
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)[self._order]
 
     @cached_property
     def attacks(self) -> list[dict[str, Any]]:
@@ -157,6 +179,7 @@ class Result:
             "clean_accuracy": clean.value, "clean_interval": [clean.low, clean.high],
             "robust_accuracy": robust.value, "robust_interval": [robust.low, robust.high],
             "n": self.n, "complete": self.complete, "threat": self.manifest["threat"], "suite": self.manifest["suite"],
+            "audit": None if self.audit is None else self.audit.as_dict(),
             "seconds": self.seconds, "trust_seconds": self.trust_seconds, "forwards": self.forwards, "backwards": self.backwards,
             "attacks": self.attacks, "checks": [check.as_dict() for check in self.checks], "run": str(self.path),
         }  # fmt: skip

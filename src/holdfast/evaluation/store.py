@@ -19,8 +19,9 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ from torch import Tensor
 
 from holdfast.core.errors import ConfigError, StoreError
 from holdfast.engine.snapshot import write_whole
+from holdfast.evaluation.depth import Depth
 
-SCHEMA_VERSION = 2
+CALIBRATION = "calibration"
+SCHEMA_VERSION = 3
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample": pl.Int64,  # stable id
     "attack": pl.String,  # label of the plan's entry
@@ -51,6 +54,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "step": pl.Int64,  # steps the winning row had taken, -1 for none
     "margin": pl.Float64,  # of the goal: at the example, else the best seen
     "weakest": pl.Float64,  # the best margin of the sibling that came least far
+    "hits": pl.Int64,  # restarts in which an example was found
     "share": pl.Float64,  # of the verifying asks that were fooled
     "eight_bit": pl.Boolean,  # still fools when stored with 8 bits a value
     "confidence": pl.Float64,  # softmax of the prediction
@@ -126,10 +130,14 @@ class Store:
     def shard(self, index: int, count: int) -> Part:
         return Part(self.path / f"shard-{index}-of-{count}")
 
+    def calibration(self) -> Part:
+        """The part of the calibration samples, which all shards share."""
+        return Part(self.path / CALIBRATION)
+
     def parts(self) -> list[Part]:
-        """The parts that are there, in order."""
-        folders = [folder for folder in self.path.glob("shard-*-of-*") if (folder / "samples.npz").exists()]
-        return [Part(folder) for folder in sorted(folders, key=lambda folder: int(folder.name.split("-")[1]))]
+        """The parts that are there: that of the calibration samples first, then the shards in order."""
+        folders = sorted(self.path.glob("shard-*-of-*"), key=lambda folder: int(folder.name.split("-")[1]))
+        return [Part(folder) for folder in (self.path / CALIBRATION, *folders) if (folder / "samples.npz").exists()]
 
 
 class Part:
@@ -150,6 +158,15 @@ class Part:
         return _held(
             self.path / "lock", f"another process is writing {self.path}: wait for it, or give this one another --shard or --out", 0
         )
+
+    def lock_in_turn(self, halt: Callable[[], bool]) -> AbstractContextManager[object]:
+        """Held while writing, after those who hold it now; StoreError where `halt` says to wait no longer."""
+        while True:
+            try:
+                return _held(self.path / "lock", f"another process is writing {self.path}: run the same command again", 1)
+            except StoreError:
+                if halt():
+                    raise
 
     def file(self, label: str, kind: str) -> Path:
         return self.path / f"{label}.{kind}"
@@ -187,15 +204,28 @@ class Part:
         found: dict[str, Any] = json.loads(file.read_text())
         return found
 
-    def write_samples(self, ids: Tensor, y: Tensor) -> None:
+    def write_depth(self, depth: Depth) -> None:
+        write_json(self.path / "depth.json", asdict(depth))
+
+    def depth(self) -> Depth | None:
+        """How deep the calibration samples said to search; None before they did."""
+        file = self.path / "depth.json"
+        return Depth.read(json.loads(file.read_text())) if file.is_file() else None
+
+    def write_samples(self, ids: Tensor, y: Tensor, places: Tensor) -> None:
         buffer = io.BytesIO()
-        np.savez(buffer, ids=ids.numpy(), y=y.numpy())
+        np.savez(buffer, ids=ids.numpy(), y=y.cpu().numpy(), places=places.numpy())
         write_whole(self.path / "samples.npz", buffer.getvalue())
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """Ids and labels, in the order of the adversarial examples."""
         with np.load(self.path / "samples.npz", allow_pickle=False) as file:
             return torch.from_numpy(file["ids"]), torch.from_numpy(file["y"])
+
+    def places(self) -> Tensor:
+        """The position of each sample in the data."""
+        with np.load(self.path / "samples.npz", allow_pickle=False) as file:
+            return torch.from_numpy(file["places"])
 
     def write_gallery(self, ids: Tensor, clean: Tensor) -> None:
         """Keep the clean inputs of a few samples, for pictures."""
@@ -255,6 +285,13 @@ def merge(into: str | Path, *runs: str | Path) -> Store:
             continue
         for part in other.parts():
             there = into / part.path.name
+            if part.path.name == CALIBRATION and there.exists():
+                if part.depth() != store.calibration().depth():
+                    raise StoreError(
+                        f"{run} decided otherwise on its calibration samples than {places[0]}: their samples were not attacked alike; "
+                        f"run all shards with one version on machines of one kind, or give them one --out"
+                    )
+                continue
             if (there / "samples.npz").exists():
                 raise StoreError(f"{there} is there already: each shard may come from one folder only")
             with part.lock():

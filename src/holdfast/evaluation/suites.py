@@ -9,14 +9,59 @@ from holdfast.attacks import apgd, apgd_targeted, cosine, fab, fab_targeted, pgd
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
-from holdfast.evaluation.entry import Entry
+from holdfast.evaluation.entry import Entry, Gradient
 from holdfast.parts.threats import L0, L1, L2, Additive
 
-DEFAULT = "standard-1"
+DEFAULT = "standard-2"
+REACTING = ("standard-1", "standard-2")
+"""The suites that change to suit a model that misleads search, and that have an effort; others are what their names say."""
 # AutoAttack does not scale Square's schedule to its 5000 queries.
 _HORIZON = 10000
 # The share of all samples that the deeper attacks of `standard-1` are made on however far these are from the boundary.
 _SPOT = 0.01
+
+
+def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, ...] = ()) -> list[Entry]:
+    """Our own suite: levels of search, each about as dear as all before it, made until calibration samples say that search has converged.
+
+    Every level holds attacks of several kinds, because they fail on different images. `effort` multiplies restarts, rivals and queries
+    from level 1 on. `gradients`: where the model's own gradient is doubtful, those that lead anywhere: level 1 then holds a search by
+    each of them, and AutoAttack's 5,000 queries of random search.
+    """
+
+    def times(count: int) -> int:
+        return max(1, round(count * effort))
+
+    def ce(steps: int, restarts: int) -> Attack:
+        return apgd(threat, steps=steps, restarts=times(restarts))
+
+    def aimed(steps: int, rivals: int) -> Attack:
+        return apgd_targeted(threat, steps=steps, rivals=times(rivals))
+
+    def again(steps: int, restarts: int) -> Attack:
+        starts = ("corner", "diversified", "uniform")
+        return cosine(threat, steps=steps, restarts=times(restarts), starts=starts, decay=0.5, share=1.0)
+
+    def fab(steps: int, rivals: int) -> Attack:
+        return fab_targeted(threat, steps=steps, rivals=times(rivals))
+
+    def search(queries: int, horizon: int) -> Attack:
+        return square(threat, steps=times(queries), horizon=times(horizon))
+
+    levels = [
+        [cosine(threat, steps=20), apgd(threat, steps=20)],
+        [ce(25, 2), aimed(10, 9), search(100, 1000)],
+        [again(25, 2), ce(40, 1), aimed(25, 3), search(300, 2000)],
+        [ce(100, 1), again(40, 4), aimed(50, 4), fab(20, 3), search(1000, 5000)],
+        [ce(100, 2), again(60, 4), aimed(60, 6), fab(30, 3), search(3800, _HORIZON)],
+    ]
+    entries = [Entry(attack, level=level) for level, attacks in enumerate(levels) for attack in attacks]
+    if not gradients:
+        return entries
+    for gradient in gradients:
+        entries += [Entry(attack, level=1, gradient=gradient) for attack in (again(40, 3), ce(60, 2), aimed(20, 9))]
+    entries += [Entry(search(5000, _HORIZON), level=level) for level in (1, 2, 3)]
+    return sorted(entries, key=lambda entry: entry.level)
 
 
 def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
@@ -99,13 +144,14 @@ def _cascade(*attacks: Attack) -> list[Entry]:
 
 
 SUITES: dict[str, Callable[[Threat], list[Entry]]] = {
+    "standard-2": standard_2,
     "standard-1": standard_1,
     "quick-1": quick_1,
     "autoattack-standard": autoattack_standard,
     "autoattack-rand": autoattack_rand,
     "autoattack-plus": autoattack_plus,
 }
-ALIASES = {"standard": "standard-1", "autoattack": "autoattack-standard"}
+ALIASES = {"standard": DEFAULT, "autoattack": "autoattack-standard"}
 
 
 def suite_name(name: str) -> str:
@@ -119,18 +165,18 @@ def suite_name(name: str) -> str:
     return name
 
 
-def suite_entries(name: str, threat: Threat, effort: float = 1.0) -> list[Entry]:
-    """The entries of a suite under a threat; `effort` other than 1 scales `standard-1`, and only that.
+def suite_entries(name: str, threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, ...] = ()) -> list[Entry]:
+    """The entries of a suite under a threat; `effort` other than 1 scales our own suites, and only those; `gradients` as in `standard_2`.
 
     Raises ConfigError for an unknown name, a threat that is not additive, an effort that is not positive, or one for a suite that has none.
     """
     name = suite_name(name)
     additive(threat, f"suite {name!r}", "name attacks of your own, as pgd or stadv")
-    if effort == 1:
+    if effort == 1 and not gradients:
         return SUITES[name](threat)
-    if not 0 < effort < math.inf or name != DEFAULT:
-        raise ConfigError(f"effort={effort} for suite {name!r}: only {DEFAULT} has one, a positive number; leave it out")
-    return standard_1(threat, effort)
+    if not 0 < effort < math.inf or name not in REACTING:
+        raise ConfigError(f"effort={effort} for suite {name!r}: only {' and '.join(REACTING)} have one, a positive number; leave it out")
+    return standard_1(threat, effort) if name == "standard-1" else standard_2(threat, effort, gradients)
 
 
 def additive(threat: Threat, name: str, remedy: str) -> None:

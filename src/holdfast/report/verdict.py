@@ -17,7 +17,7 @@ def verdict(result: Result) -> str:
     """
     if result.n == 0:
         return "No sample has been measured yet: run the same evaluate command again."
-    return " ".join(sentence for sentence in (_found(result), _worth(result), _unfinished(result), _doubts(result)) if sentence)
+    return " ".join(sentence for sentence in (_found(result), _worth(result), _search(result), _unfinished(result), _doubts(result)) if sentence)
 
 
 def threat_words(manifest: dict[str, Any]) -> str:
@@ -52,6 +52,18 @@ def _worth(result: Result) -> str:
     if result.robust_rate.of == 0:
         return "Nothing is left to break."
     return "This is an upper bound: an attack that was not made may break more."
+
+
+def _search(result: Result) -> str:
+    """How far the search has converged, and what was left out."""
+    found = result.audit
+    if found is None or result.clean_rate.of == 0 or result.robust_rate.of == 0:
+        return ""
+    state = "has converged" if found.depth.converged else "has not converged"
+    words = f"Search {state}: an estimated {found.remaining:.2g} samples would fall to more of it (95 %: at most {found.remaining_most:.2g})."
+    if not found.left_out:
+        return words
+    return f"{words} What was left out to save time would break at most {found.left_out:.2g} (95 %)."
 
 
 def _unfinished(result: Result) -> str:

@@ -142,7 +142,8 @@ class Bench:
     def attacked(self, name: str, model: Classifier, data: Dataset, threat: Threat, attacks: Sequence[Attack] = ()) -> Result:
         """A net under `standard-1`, or attacks of one's own, within a threat; kept under `name`."""
         self.say(f"run {name}: {len(data):,} samples")
-        found = evaluate(model, data, threat, attacks=attacks, out=self.out / "runs" / name, seed=self.seed, halt=self.halt, trust=False)
+        out, suite = self.out / "runs" / name, None if attacks else "standard-1"
+        found = evaluate(model, data, threat, suite, attacks, out=out, seed=self.seed, halt=self.halt, trust=False)
         if not found.complete:
             raise KeyboardInterrupt
         return found
