@@ -21,6 +21,11 @@ APGD = (
     "stop=Stop(steps={steps}, early=True, queries=None), group=Group(restarts={restarts}, rivals={rivals}, radii=(), cancel='later'), "
     "keep='first')"
 )
+APGD_L1 = (
+    "Attack(goal=Untargeted(confidence=0.0), threat={threat}, rule=ApgdL1(objective={objective}, larger_radii={larger}, source={source}), "
+    "stop=Stop(steps=100, early=True, queries=None), group=Group(restarts={restarts}, rivals={rivals}, radii=(), cancel='later'), "
+    "keep='first')"
+)
 FAB = (
     "Attack(goal=Untargeted(confidence=0.0), threat={threat}, rule=Fab(rivals={rivals}, most=0.1, eta=1.05, beta=0.9, source=White()), "
     "stop=Stop(steps=100, early=True, queries=None), group=Group(restarts={restarts}, rivals={rivals}, radii=(), cancel='later'), "
@@ -46,12 +51,17 @@ def aimed(threat, steps=100, rivals=9):
     return APGD.format(threat=threat, objective="TargetedDlr(targeted=True)", source="White()", steps=steps, restarts=1, rivals=rivals)
 
 
+def sparse(objective, restarts=1, rivals=0, larger=False, source="White()"):
+    aim = "TargetedDlr(targeted=True)" if rivals else f"{objective}(targeted=False)"
+    return APGD_L1.format(threat=L_1[1], objective=aim, source=source, restarts=restarts, rivals=rivals, larger=larger)
+
+
 def fab(threat, restarts=1, rivals=0):
     return FAB.format(threat=threat, restarts=restarts, rivals=rivals)
 
 
 def square(threat):
-    return SQUARE.format(threat=threat, proposal="Bumps" if "L2" in threat else "Squares")
+    return SQUARE.format(threat=threat, proposal="Bumps" if "L2" in threat else "BumpsL1" if "L1" in threat else "Squares")
 
 
 LINF, L_2, L_1 = (Linf(0.3), "Linf(radius=0.3)"), (L2(0.5), "L2(radius=0.5)"), (L1(12.0), "L1(radius=12.0, spread=0.01)")
@@ -59,15 +69,21 @@ LINF, L_2, L_1 = (Linf(0.3), "Linf(radius=0.3)"), (L2(0.5), "L2(radius=0.5)"), (
 
 @pytest.mark.parametrize(("threat", "said"), [LINF, L_2, L_1], ids=["linf", "l2", "l1"])
 def test_what_each_suite_stands_for(threat, said):
-    sparse = isinstance(threat, L1)
-    search = [] if sparse else [square(said)]
-    standard = [ce(said, restarts=5 if sparse else 1), aimed(said, rivals=5 if sparse else 9), fab(said, rivals=9), *search]
+    eot, search, aimed_fab = "Eot(draws=20)", square(said), fab(said, rivals=9)
     golden = {
         "quick-1": [ce(said, 50), aimed(said, 20)],
-        "autoattack-standard": standard,
-        "autoattack-rand": [ce(said, source="Eot(draws=20)"), dlr(said, source="Eot(draws=20)")],
-        "autoattack-plus": [ce(said, restarts=5), dlr(said, 5), fab(said, 5), *search, aimed(said), fab(said, rivals=9)],
+        "autoattack-standard": [ce(said), aimed(said), aimed_fab, search],
+        "autoattack-rand": [ce(said, source=eot), dlr(said, source=eot)],
+        "autoattack-plus": [ce(said, restarts=5), dlr(said, 5), fab(said, 5), search, aimed(said), aimed_fab],
     }
+    if isinstance(threat, L1):
+        # The authors' `set_version`: larger radii, five starts and five rivals in `standard`, none of these in the others.
+        first, second = sparse("CrossEntropy", restarts=5), sparse("Dlr", restarts=5)
+        golden |= {
+            "autoattack-standard": [sparse("CrossEntropy", 5, larger=True), sparse("", 1, 5, larger=True), aimed_fab, search],
+            "autoattack-rand": [sparse(name, source=eot) for name in ("CrossEntropy", "Dlr")],
+            "autoattack-plus": [first, second, fab(said, 5), search, sparse("", rivals=9), aimed_fab],
+        }
     assert [DEFAULT, *golden] == list(SUITES)
     for name, expected in golden.items():
         assert suite_entries(name, threat) == [Entry(attack) for attack in attacks_of(name, threat)], "each on what is left"
@@ -108,9 +124,9 @@ STANDARD = {
         ("square({0}, steps=400, horizon=1200)", "c37ee910bdfa3cdc", 0.05, 1.5, 0.01),
     ],
     L1(12.0): [
-        ("apgd({0}, steps=60)", "aa124dc3ff65671f", None, None, 0.0),
-        ("apgd_targeted({0}, steps=40, rivals=5)", "ef2be6d90fe56de5", 0.8, None, 0.01),
-        ("apgd({0}, restarts=5)", "991a043fde71a4f8", 0.4, None, 0.0),
+        ("apgd({0}, steps=60, slide=True)", "aa124dc3ff65671f", None, None, 0.0),
+        ("apgd_targeted({0}, steps=40, rivals=5, slide=True)", "ef2be6d90fe56de5", 0.8, None, 0.01),
+        ("apgd({0}, restarts=5, slide=True)", "991a043fde71a4f8", 0.4, None, 0.0),
     ],
     L0(10.0): [
         ("pgd({0}, steps=100)", "d85f38dadec5adb9", None, None, 0.0),

@@ -1,4 +1,4 @@
-"""APGD: projected gradient ascent that chooses its own step size, untargeted and aimed at each rival class."""
+"""APGD: projected gradient ascent that chooses its own step size, untargeted and aimed at each rival class; APGD-L1 in L1."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from holdfast.attacks.apgd_l1 import ApgdL1
 from holdfast.attacks.short import attack, bounded
 from holdfast.core.attack import Attack, Group, Stop
+from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
-from holdfast.core.types import Access, Normed, Probe, Source, Threat
+from holdfast.core.types import Access, Normed, Probe, Rule, Source, Threat
 from holdfast.parts.goals import Untargeted, goal
 from holdfast.parts.objectives import ClassObjective, TargetedDlr
 from holdfast.parts.objectives import objective as named
 from holdfast.parts.sources import Sourced, White, source
-from holdfast.parts.threats import L2, Linf
+from holdfast.parts.threats import L1, L2, Linf
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,21 @@ def on_sphere(probe: Probe, share: float = 1.0) -> Tensor:
     return threat.random(x, probe.draw, radius)
 
 
-_PAPER = "Croce & Hein 2020, arXiv:2003.01690"
+def ascent(name: str, threat: Threat, rule: Apgd, larger_radii: bool | None, slide: bool) -> Rule:
+    """APGD-L1 in L1, unless the steps are to be those of SLIDE; `rule` elsewhere.
+
+    Raises ConfigError for what only L1 knows, elsewhere, and for larger radii with SLIDE.
+    """
+    sparse = isinstance(threat, L1)
+    if not sparse and (slide or larger_radii is not None):
+        word = "slide" if slide else f"larger_radii={larger_radii}"
+        raise ConfigError(f"{name}({word}) is for L1, not {type(threat).__name__}: leave it out")
+    if slide and larger_radii:
+        raise ConfigError(f"{name}(slide=True) stays within the radius: leave larger_radii out, or slide")
+    return ApgdL1(rule.objective, larger_radii is not False, rule.source) if sparse and not slide else rule
+
+
+_PAPER = "Croce & Hein 2020, arXiv:2003.01690; in L1 Croce & Hein 2021, arXiv:2103.01208"
 
 
 @attack(_PAPER)
@@ -142,41 +158,60 @@ def apgd(
     rho: float = 0.75,
     early: bool = True,
     eot: int = 1,
+    larger_radii: bool | None = None,
+    slide: bool = False,
 ) -> Attack:
-    """Auto-PGD: ascent with momentum whose step size is halved by each input's own progress, from a random point on the sphere.
+    """Auto-PGD: gradient ascent that chooses each input's step size, and in L1 its sparsity, by that input's own progress.
 
     z = Π(x_t + η d(∇J(x_t)));  x_{t+1} = Π(x_t + ¾ (z − x_t) + ¼ (x_t − x_{t−1}));  η from 2ε, halved at checkpoints.
+    L1:  x_{t+1} = Π(x_t + η s/‖s‖₁), s the signs of the k largest |∇J(x_t)|, k = ‖x_best − x‖₀ / 1.5;  η from ε, over 1.5 at checkpoints.
 
     Inputs `[n, ...]` in the model's range; `objective`: `ce`, `dlr` (three classes or more; with two it is the margin) or `margin`;
-    `restarts` are tried one after the other until one succeeds; `eot`: asks of a stochastic model whose mean is climbed, at each step.
+    `restarts` are tried one after the other until one succeeds; `eot`: queries of a stochastic model whose mean is climbed, at each step;
+    `rho`: the share of steps that must rise (not in APGD-L1). In L1 alone: `larger_radii` (on, unless False) climbs at 3ε and at 2ε for
+    30 % of the steps each, then at ε, and only a point within ε can succeed; `slide` takes the steps and checkpoints of the other norms,
+    each step moving the share `L1.spread` of the values (SLIDE), as in `standard-1`.
 
-    Raises ConfigError for a radius that is not positive and finite, no steps, no asks, or an unknown objective.
-    Source: Croce & Hein 2020, section 3 and algorithm 1; DLR eq. 6.
+    Raises ConfigError for a radius that is not positive and finite, no steps, no queries, an unknown objective, `larger_radii` or
+    `slide` outside of L1, or both.
+    Source: Croce & Hein 2020, section 3 and algorithm 1; DLR eq. 6. L1: Croce & Hein 2021, section 3 and algorithm 1; SLIDE: Tramèr &
+    Boneh 2019.
     Differs from the authors' code: the gradient at the last point, which they compute and do not use, is not asked for; the first
     checkpoint counts rises alone, where theirs compares the first loss with 0; with `eot` the mean over the draws is judged, where
-    theirs judges by the last draw; in L1 the step moves the largest few values (SLIDE) where Croce & Hein 2021 adapt their number.
+    theirs judges by the last draw. In L1 the first point of each larger radius is one of the steps, and values that only rounding
+    moves do not count as changed.
 
     >>> str(apgd(8 / 255, objective="dlr"))
     "apgd(8/255, objective='dlr')"
     """
-    rule = Apgd(named(objective, targeted), rho, source=source(eot))
-    return Attack(goal(targeted), bounded(threat, "apgd"), rule, Stop(steps, early), Group(restarts))
+    threat, rule = bounded(threat, "apgd"), Apgd(named(objective, targeted), rho, source=source(eot))
+    return Attack(goal(targeted), threat, ascent("apgd", threat, rule, larger_radii, slide), Stop(steps, early), Group(restarts))
 
 
 @attack(_PAPER)
-def apgd_targeted(threat: Threat | float, steps: int = 100, rivals: int = 9, restarts: int = 1, rho: float = 0.75, eot: int = 1) -> Attack:
+def apgd_targeted(
+    threat: Threat | float,
+    steps: int = 100,
+    rivals: int = 9,
+    restarts: int = 1,
+    rho: float = 0.75,
+    eot: int = 1,
+    larger_radii: bool | None = None,
+    slide: bool = False,
+) -> Attack:
     """Auto-PGD on the targeted DLR, once toward each of the likeliest wrong classes; any wrong answer counts.
 
     J_t(x) = −(z_y − z_t) / (z_π1 − (z_π3 + z_π4)/2), t over the min(`rivals`, classes − 1) classes that the clean logits rank highest.
 
-    Inputs `[n, ...]` in the model's range; with fewer than four classes the objective is z_t − z_y; `eot` as in `apgd`.
+    Inputs `[n, ...]` in the model's range; with fewer than four classes the objective is z_t − z_y; the other parameters as in `apgd`.
 
-    Raises ConfigError for a radius that is not positive and finite, no steps, or no draws.
-    Source: Croce & Hein 2020, section 4 and eq. 7.
+    Raises ConfigError for a radius that is not positive and finite, no steps, no draws, or `larger_radii` or `slide` outside of L1.
+    Source: Croce & Hein 2020, section 4 and eq. 7; L1: Croce & Hein 2021, section 3.
     Differs from the authors' code: as `apgd`.
 
     >>> apgd_targeted(8 / 255).group.rivals
     9
     """
-    group = Group(restarts, rivals)
-    return Attack(Untargeted(), bounded(threat, "apgd_targeted"), Apgd(TargetedDlr(), rho, source=source(eot)), Stop(steps), group)
+    threat, rule = bounded(threat, "apgd_targeted"), Apgd(TargetedDlr(), rho, source=source(eot))
+    moves = ascent("apgd_targeted", threat, rule, larger_radii, slide)
+    return Attack(Untargeted(), threat, moves, Stop(steps), Group(restarts, rivals))

@@ -160,7 +160,7 @@ def short(threat: Threat) -> Attack:
     """Twenty steps of the ascent that suits the norm."""
     if isinstance(threat, L0):
         return pgd(threat, steps=20)
-    return apgd(threat, steps=20) if isinstance(threat, L1) else cosine(threat, steps=20)
+    return apgd(threat, steps=20, slide=True) if isinstance(threat, L1) else cosine(threat, steps=20)
 
 
 def _left(member: Tensor, right: Tensor) -> float:

@@ -75,7 +75,7 @@ def longer(threat: Threat) -> Attack:
     """Three times the steps of the first attempt, from another start."""
     if isinstance(threat, L0):
         return pgd(threat, steps=60)
-    return apgd(threat, steps=60) if isinstance(threat, L1) else cosine(threat, steps=60, starts=("diversified",))
+    return apgd(threat, steps=60, slide=True) if isinstance(threat, L1) else cosine(threat, steps=60, starts=("diversified",))
 
 
 def replace_radius(threat: Threat, radius: float) -> Threat:
@@ -93,7 +93,7 @@ def everything(threat: Threat, model: Classifier, samples: Samples) -> Attack | 
     width = float(torch.as_tensor(high).amax() - torch.as_tensor(low).amin())
     values = samples.x[0].numel()
     if isinstance(threat, L1):
-        return apgd(L1(width * values), steps=60)
+        return apgd(L1(width * values), steps=60, slide=True)
     radius = width * (math.sqrt(values) if isinstance(threat, L2) else 1.0)
     return cosine(replace_radius(threat, radius), steps=40, restarts=2, starts=("clean", "uniform"), share=0.5)
 

@@ -77,8 +77,9 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
     if isinstance(threat, L0):
         return [Entry(pgd(threat, steps=100)), Entry(pgd(threat, steps=200, restarts=times(4)), near=0.8, spot=_SPOT)]
     if isinstance(threat, L1):
-        first, aimed = apgd(threat, steps=60), apgd_targeted(threat, steps=40, rivals=5)
-        return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5)), near=0.4)]
+        # What this name stands for is frozen: SLIDE's steps, which were all of APGD in L1 when it was chosen.
+        first, aimed = apgd(threat, steps=60, slide=True), apgd_targeted(threat, steps=40, rivals=5, slide=True)
+        return [Entry(first), Entry(aimed, near=0.8, spot=_SPOT), Entry(apgd(threat, restarts=times(5), slide=True), near=0.4)]
     round_ball = isinstance(threat, L2)
     toward = Entry(apgd_targeted(threat, steps=12, rivals=times(5)), near=0.65 if round_ball else 0.5, spot=_SPOT)
     other = Entry(apgd(threat, steps=40), near=0.3, spot=_SPOT)
@@ -116,27 +117,39 @@ def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:
 
 def quick_1(threat: Threat) -> list[Entry]:
     """APGD on the cross-entropy, 50 steps, then toward the nine likeliest rivals, 20 steps each, on what is left."""
-    return _cascade(apgd(threat, steps=50), apgd_targeted(threat, steps=20))
+    slide = isinstance(threat, L1)
+    return _cascade(apgd(threat, steps=50, slide=slide), apgd_targeted(threat, steps=20, slide=slide))
 
 
 def autoattack_standard(threat: Threat) -> list[Entry]:
-    """AutoAttack (Croce & Hein 2020): APGD on the cross-entropy, APGD and FAB toward nine rivals, Square, each on what is left."""
-    # Square is defined in L∞ and L2 alone.
+    """AutoAttack (Croce & Hein 2020): APGD on the cross-entropy, APGD and FAB toward nine rivals, Square, each on what is left.
+
+    In L1 (Croce & Hein 2021) both APGD begin at larger radii, the first from five starts, the second toward five rivals.
+    """
+    search = square(threat, horizon=_HORIZON)
     if isinstance(threat, L1):
-        return _cascade(apgd(threat, restarts=5), apgd_targeted(threat, rivals=5), fab_targeted(threat))
-    return _cascade(apgd(threat), apgd_targeted(threat), fab_targeted(threat), square(threat, horizon=_HORIZON))
+        first, aimed = apgd(threat, restarts=5, larger_radii=True), apgd_targeted(threat, rivals=5, larger_radii=True)
+        return _cascade(first, aimed, fab_targeted(threat), search)
+    return _cascade(apgd(threat), apgd_targeted(threat), fab_targeted(threat), search)
 
 
 def autoattack_rand(threat: Threat) -> list[Entry]:
     """AutoAttack for stochastic models: APGD on the cross-entropy and on the DLR, twenty draws a gradient."""
-    return _cascade(apgd(threat, eot=20), apgd(threat, objective="dlr", eot=20))
+    larger = _own_radius(threat)
+    return _cascade(apgd(threat, eot=20, larger_radii=larger), apgd(threat, objective="dlr", eot=20, larger_radii=larger))
 
 
 def autoattack_plus(threat: Threat) -> list[Entry]:
     """AutoAttack's widest version: five restarts of APGD on both objectives and of FAB, Square, then both toward nine rivals."""
-    found = [apgd(threat, restarts=5), apgd(threat, objective="dlr", restarts=5), fab(threat, restarts=5)]
-    searched = [] if isinstance(threat, L1) else [square(threat, horizon=_HORIZON)]
-    return _cascade(*found, *searched, apgd_targeted(threat), fab_targeted(threat))
+    larger = _own_radius(threat)
+    plain, ratio = (apgd(threat, objective=name, restarts=5, larger_radii=larger) for name in ("ce", "dlr"))
+    found = [plain, ratio, fab(threat, restarts=5), square(threat, horizon=_HORIZON)]
+    return _cascade(*found, apgd_targeted(threat, larger_radii=larger), fab_targeted(threat))
+
+
+def _own_radius(threat: Threat) -> bool | None:
+    """For APGD's `larger_radii`: of the authors' versions only `standard` begins at larger radii in L1."""
+    return False if isinstance(threat, L1) else None
 
 
 def _cascade(*attacks: Attack) -> list[Entry]:

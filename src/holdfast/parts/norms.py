@@ -22,6 +22,12 @@ def take_largest(score: Tensor, value: Tensor, count: Tensor) -> Tensor:
     return value * chosen.reshape(score.shape)
 
 
+def steepest_l1(g: Tensor, count: Tensor) -> Tensor:
+    """The signs of the `count` `[n]` largest values of each row of `g`, 0 elsewhere, over the number of them that are not 0."""
+    signs = take_largest(g.abs(), g, count).sign()
+    return signs / per_row(signs.abs().flatten(1).sum(dim=1).clamp_min(1), g)
+
+
 def project_l1_box(p: Tensor, low: Tensor, high: Tensor, radius: Tensor) -> Tensor:
     """The nearest q to `p` with low ≤ q ≤ high and Σ|q_i| ≤ radius; `low` ≤ 0 ≤ `high`, `radius` `[n, 1, ...]`.
 

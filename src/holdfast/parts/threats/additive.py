@@ -15,7 +15,7 @@ from holdfast.core.errors import ConfigError
 from holdfast.core.expect import expect_fields
 from holdfast.core.rows import per_row
 from holdfast.core.types import Bounds, PerRow, Points, Threat
-from holdfast.parts.norms import project_l1_box, random_ball_l1, reach, take_largest
+from holdfast.parts.norms import project_l1_box, random_ball_l1, reach, steepest_l1, take_largest
 
 _TINY = 1e-12
 
@@ -151,8 +151,7 @@ class L1(Additive):
 
     def steepest(self, g: Tensor) -> Tensor:
         count = max(1, round(self.spread * g[0].numel()))
-        signs = take_largest(g.abs(), g, g.new_full((len(g),), count)).sign()
-        return signs / per_row(signs.abs().flatten(1).sum(dim=1).clamp_min(1), g)
+        return steepest_l1(g, g.new_full((len(g),), count))
 
     def nearest(self, gap: PerRow, w: Tensor) -> Tensor:
         largest = take_largest(w.abs(), w, w.new_ones(len(w)))
