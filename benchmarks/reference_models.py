@@ -135,7 +135,9 @@ Pair = tuple[Tensor, Tensor]
 def mnist() -> tuple[Pair, Pair]:
     """Training and test images, uint8 `[n, 1, 28, 28]`, and labels."""
     with np.load(DATA / "mnist" / "mnist.npz") as file:
-        train, test = ((torch.from_numpy(file[f"x_{one}"]).unsqueeze(1), torch.from_numpy(file[f"y_{one}"]).long()) for one in ("train", "test"))
+        train, test = (
+            (torch.from_numpy(file[f"x_{one}"]).unsqueeze(1), torch.from_numpy(file[f"y_{one}"]).long()) for one in ("train", "test")
+        )
     return (train[0][:10000], train[1][:10000]), test
 
 
@@ -227,7 +229,7 @@ REFERENCES: dict[str, Reference] = {
     "cifar_batch_norm_nfgsm": Reference(lambda: c((24, 32, 48, 52), norm="batch"), cifar10, lambda: objectives.nfgsm(threat("linf:8/255")), ("linf:4/255", "linf:8/255"), 14, 0.1, **NORMAL),
     "cifar_silu_pgd_l2": Reference(lambda: c((24, 32, 48), act=nn.SiLU, norm="group"), cifar10, pgd("l2:0.5", 3), ("l2:0.5", "l2:1"), 8),
     "cifar_residual": Reference(lambda: Residual(3, 10), cifar10, objectives.standard, ("linf:1/255", "l2:0.25"), 20, 0.1, **NORMAL),
-    "cifar_attention_trades": Reference(lambda: Patches(3, 32, 4, 10, 40), cifar10, lambda: objectives.trades(threat("linf:4/255"), steps=3), ("linf:4/255", "l1:5"), 6, 2e-3, optimiser="adamw"),
+    "cifar_attention_trades": Reference(lambda: Patches(3, 32, 4, 10, 40), cifar10, lambda: objectives.trades(threat("linf:4/255"), steps=3), ("linf:4/255", "l1:5"), 3, 2e-3, optimiser="adamw"),
     "cifar_max_pool_mart": Reference(lambda: c((16, 24, 32), pool="max"), cifar10, lambda: objectives.mart(threat("linf:8/255"), steps=3), ("linf:4/255", "l1:8"), 8, 2e-3, optimiser="adamw"),
     "cifar_no_norm_trades_l2": Reference(lambda: c((20, 36), kernel=5), cifar10, lambda: objectives.trades(threat("l2:0.5"), steps=3), ("l2:0.5", "l2:0.25"), 8, 2e-3, optimiser="adamw"),
     # Traffic signs

@@ -8,4 +8,19 @@ from holdfast.evaluation.spectra import Spectra, spectra
 from holdfast.evaluation.store import Store, merge
 from holdfast.evaluation.suites import SUITES
 
-__all__ = ["CONVERGE", "CURVE", "SUITES", "Budget", "Entry", "Event", "Plan", "Result", "Spectra", "Store", "evaluate", "merge", "plan", "spectra"]
+__all__ = [
+    "CONVERGE",
+    "CURVE",
+    "SUITES",
+    "Budget",
+    "Entry",
+    "Event",
+    "Plan",
+    "Result",
+    "Spectra",
+    "Store",
+    "evaluate",
+    "merge",
+    "plan",
+    "spectra",
+]

@@ -187,7 +187,9 @@ def _converged(result: Result) -> Check:
         levels = any(entry["level"] for entry in result.manifest["attacks"])
         return Check("converged", "not run", "search has not ended" if levels else "this plan does not estimate it")
     made, most = len(found.depth.levels), found.remaining_most
-    evidence = f"after level {made} of {found.depth.deepest}: {found.remaining:.3g} of {found.n} samples, 95 % at most {most:.3g}, would fall"
+    evidence = (
+        f"after level {made} of {found.depth.deepest}: {found.remaining:.3g} of {found.n} samples, 95 % at most {most:.3g}, would fall"
+    )
     if found.depth.converged:
         return Check("converged", "pass", evidence)
     return Check("converged", "warn", evidence, "attacks still broke samples when the plan ended: raise --effort")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from holdfast.attacks import apgd, apgd_targeted, cosine, fab, fab_targeted, pgd, square
+from holdfast.attacks import apgd, apgd_targeted, cosine, fab, fab_targeted, fmn, pgd, sigma_zero, square
 from holdfast.core.attack import Attack
 from holdfast.core.errors import ConfigError
 from holdfast.core.types import Threat
@@ -32,6 +32,9 @@ def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, .
     def times(count: int) -> int:
         return max(1, round(count * effort))
 
+    if isinstance(threat, L0):
+        return sparse_levels(threat, times)
+
     def ce(steps: int, restarts: int) -> Attack:
         return apgd(threat, steps=steps, restarts=times(restarts))
 
@@ -39,6 +42,8 @@ def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, .
         return apgd_targeted(threat, steps=steps, rivals=times(rivals))
 
     def again(steps: int, restarts: int) -> Attack:
+        if isinstance(threat, L1):
+            return apgd(threat, steps=steps, restarts=times(restarts), objective="margin")
         starts = ("corner", "diversified", "uniform")
         return cosine(threat, steps=steps, restarts=times(restarts), starts=starts, decay=0.5, share=1.0)
 
@@ -49,7 +54,7 @@ def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, .
         return square(threat, steps=times(queries), horizon=times(horizon))
 
     levels = [
-        [cosine(threat, steps=20), apgd(threat, steps=20)],
+        [apgd(threat, steps=30)] if isinstance(threat, L1) else [cosine(threat, steps=20), apgd(threat, steps=20)],
         [ce(25, 2), aimed(10, 9), search(100, 1000)],
         [again(25, 2), ce(40, 1), aimed(25, 3), search(300, 2000)],
         [ce(100, 1), again(40, 4), aimed(50, 4), fab(20, 3), search(1000, 5000)],
@@ -62,6 +67,18 @@ def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, .
         entries += [Entry(attack, level=1, gradient=gradient) for attack in (again(40, 3), ce(60, 2), aimed(20, 9))]
     entries += [Entry(search(5000, _HORIZON), level=level) for level in (1, 2, 3)]
     return sorted(entries, key=lambda entry: entry.level)
+
+
+def sparse_levels(threat: L0, times: Callable[[int], int]) -> list[Entry]:
+    """The levels of `standard-2` in L0: σ-zero, which draws nothing, in several settings, and PGD on the k largest gradients, restarted."""
+    levels = [
+        [sigma_zero(threat, steps=60), pgd(threat, steps=30)],
+        [sigma_zero(threat, steps=200), pgd(threat, steps=50, restarts=times(2)), fmn(threat, steps=100)],
+        [sigma_zero(threat, steps=300, threshold=0.1), pgd(threat, steps=60, restarts=times(3), objective="margin")],
+        [sigma_zero(threat, steps=1000), pgd(threat, steps=100, restarts=times(6), objective="margin"), fmn(threat, steps=500)],
+        [sigma_zero(threat, steps=1000, rate=0.5), pgd(threat, steps=200, restarts=times(10))],
+    ]
+    return [Entry(attack, level=level) for level, attacks in enumerate(levels) for attack in attacks]
 
 
 def standard_1(threat: Threat, effort: float = 1.0) -> list[Entry]:

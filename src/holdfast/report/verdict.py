@@ -17,7 +17,9 @@ def verdict(result: Result) -> str:
     """
     if result.n == 0:
         return "No sample has been measured yet: run the same evaluate command again."
-    return " ".join(sentence for sentence in (_found(result), _worth(result), _search(result), _unfinished(result), _doubts(result)) if sentence)
+    return " ".join(
+        sentence for sentence in (_found(result), _worth(result), _search(result), _unfinished(result), _doubts(result)) if sentence
+    )
 
 
 def threat_words(manifest: dict[str, Any]) -> str:
@@ -60,7 +62,9 @@ def _search(result: Result) -> str:
     if found is None or result.clean_rate.of == 0 or result.robust_rate.of == 0:
         return ""
     state = "has converged" if found.depth.converged else "has not converged"
-    words = f"Search {state}: an estimated {found.remaining:.2g} samples would fall to more of it (95 %: at most {found.remaining_most:.2g})."
+    words = (
+        f"Search {state}: an estimated {found.remaining:.2g} samples would fall to more of it (95 %: at most {found.remaining_most:.2g})."
+    )
     if not found.left_out:
         return words
     return f"{words} What was left out to save time would break at most {found.left_out:.2g} (95 %)."
