@@ -209,6 +209,8 @@ class _Run:
                     todo = entry.chosen(correct, standing, history, self.samples.ids, self.setting.seed)
                 else:
                     todo = self._chosen(level, surviving if calibrates else standing, screened, calibrates)
+                    if entry.near is not None:
+                        todo = todo & ~history.far(entry.near)
                 records = self._attack(place, out, clean, todo, standing, calibrates and level > 0)
             tables.append(records)
             tried = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)

@@ -17,6 +17,8 @@ REACTING = ("standard-1", "standard-2")
 """The suites that change to suit a model that misleads search, and that have an effort; others are what their names say."""
 # AutoAttack does not scale Square's schedule to its 5000 queries.
 _HORIZON = 10000
+# How near the boundary, as a share of its clean margin, a sample gets more attempts at level 2 of `standard-2`.
+_HAIR = 0.02
 # The share of all samples that the deeper attacks of `standard-1` are made on however far these are from the boundary.
 _SPOT = 0.01
 
@@ -53,14 +55,18 @@ def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, .
     def search(queries: int, horizon: int) -> Attack:
         return square(threat, steps=times(queries), horizon=times(horizon))
 
+    first = [apgd(threat, steps=30)] if isinstance(threat, L1) else [cosine(threat, steps=20), apgd(threat, steps=20)]
     levels = [
-        [apgd(threat, steps=30)] if isinstance(threat, L1) else [cosine(threat, steps=20), apgd(threat, steps=20)],
-        [ce(25, 2), aimed(10, 9), search(100, 1000)],
-        [again(25, 2), ce(40, 1), aimed(25, 3), search(300, 2000)],
-        [ce(100, 1), again(40, 4), aimed(50, 4), fab(20, 3), search(1000, 5000)],
-        [ce(100, 2), again(60, 4), aimed(60, 6), fab(30, 3), search(3800, _HORIZON)],
+        first,
+        [ce(25, 2), aimed(12, 5), search(100, 1000)],
+        [again(25, 2), ce(30, 1), aimed(25, 3), search(300, 2000)],
+        [ce(100, 1), again(40, 3), aimed(50, 4), fab(20, 2), search(1000, 5000)],
+        [ce(100, 2), again(60, 3), aimed(60, 4), fab(30, 2), search(3300, _HORIZON)],
     ]
+    # A sample a hair from the boundary is worth many attempts, and there are few of them.
+    polish = [Entry(attack, level=2, near=_HAIR) for attack in (ce(100, 3), again(60, 3))]
     entries = [Entry(attack, level=level) for level, attacks in enumerate(levels) for attack in attacks]
+    entries = sorted([*entries, *polish], key=lambda entry: entry.level)
     if not gradients:
         return entries
     for gradient in gradients:
