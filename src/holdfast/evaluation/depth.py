@@ -19,6 +19,13 @@ LEAST = 1
 """The level that every sample is attacked at, at least, unless its gate has passed the audit."""
 GATES = (0.8, 0.6, 0.45, 0.3)
 """Gates from strict to bold: a sample is spared where its best margin is below −gate × its clean margin."""
+CHOSEN = 4
+"""From this level on only the attacks are made that have paid at the level before: samples broken a query, at least `PAYS` of the best."""
+PAYS = 0.5
+LAST = 0.02
+"""The deepest level is only made where the one before it leaves so large a share of the calibration samples to fall, by its estimate."""
+ENOUGH = 2
+"""How often a fallen calibration sample must be hit to be left alone: more says nothing of what has not been seen."""
 AUDITED = 32
 """Of how many spared calibration samples none may fall for a gate to hold."""
 
@@ -59,13 +66,15 @@ class Gate:
 class Depth:
     """`levels` and `gates`: what the calibration samples showed, of which `surviving` survived level 0.
 
-    `deepest`: the deepest level of the plan; `allowed`: the number of calibration samples that may still be estimated to fall when search
+    `kept`: by level the names of the attacks that it consists of, and of the next; `samples`: how many there are; `deepest`: the deepest level of the plan; `allowed`: the number of calibration samples that may still be estimated to fall when search
     ends; `gated`: whether samples may be spared at all.
     """
 
     levels: tuple[Level, ...]
     gates: tuple[Gate, ...]
+    kept: tuple[tuple[str, ...], ...]
     surviving: int
+    samples: int
     deepest: int
     allowed: float
     gated: bool
@@ -74,7 +83,7 @@ class Depth:
     def read(cls, stored: Mapping[str, Any]) -> Depth:
         """The depth whose `dataclasses.asdict` was stored."""
         levels, gates = (tuple(kind(**one) for one in stored[name]) for kind, name in ((Level, "levels"), (Gate, "gates")))
-        return cls(**{**stored, "levels": levels, "gates": gates})
+        return cls(**{**stored, "levels": levels, "gates": gates, "kept": tuple(map(tuple, stored["kept"]))})
 
     @property
     def converged(self) -> bool:
@@ -89,12 +98,19 @@ class Depth:
     @property
     def deeper(self) -> bool:
         """Whether another level is to be made on the calibration samples."""
-        return len(self.levels) < self.deepest and not self.converged
+        made = len(self.levels)
+        if made == self.deepest - 1 >= CHOSEN and self.remaining < LAST * self.samples:
+            return False
+        return made < self.deepest and not self.converged
 
     @property
     def level(self) -> int:
         """The level that every sample is attacked at: one less than the calibration samples, where the last found nothing."""
-        return max(LEAST, len(self.levels) - 1) if self.converged else self.deepest
+        return max(LEAST, len(self.levels) - 1) if self.converged else len(self.levels)
+
+    def made(self, entry: Entry) -> bool:
+        """Whether an attack is among those of its level that have paid."""
+        return entry.level < CHOSEN or entry.attack.name in self.kept[entry.level - 1]
 
     @property
     def near(self) -> float | None:
@@ -122,24 +138,48 @@ def depth(
     """
     position = {int(sample): i for i, sample in enumerate(ids.tolist())}
     hits, fallen = torch.zeros(len(ids), dtype=torch.int64), torch.zeros(len(ids), dtype=torch.bool)
+    pairs = list(zip(entries, tables, strict=False))
+    everything = tuple(sorted({entry.attack.name for entry in entries if entry.level}))
     levels: list[Level] = []
-    deepest = max(entry.level for entry in entries)
-    made = max((entry.level for entry, _ in zip(entries, tables, strict=False)), default=0)
-    for level in range(1, made + 1):
-        before, tried = fallen.clone(), 0
-        for entry, table in zip(entries, tables, strict=False):
-            if entry.level != level:
+    kept = [everything]
+    for level in range(1, max((entry.level for entry, _ in pairs), default=0) + 1):
+        before, tried, pays = fallen.clone(), 0, dict[str, Pay]()
+        for entry, table in pairs:
+            if entry.level != level or not len(table):
                 continue
-            tried = max(tried, len(table))
             where = torch.tensor([position[sample] for sample in table["sample"].to_list()], dtype=torch.int64)
             broken = torch.from_numpy(table["broken"].to_numpy().copy())
             hits[where] += torch.from_numpy(table["hits"].to_numpy().copy()) * broken
             fallen[where[broken]] = True
+            tried = max(tried, len(table))
+            pay = pays.get(entry.attack.name, Pay(0, 0))
+            pays[entry.attack.name] = pay.more(int(broken.sum()), int(table["forwards"].sum() + table["backwards"].sum()))
         if not tried:
             break
         levels.append(Level(tried, int((fallen & ~before).sum()), int((hits == 1).sum())))
+        best = max(pay.rate for pay in pays.values())
+        paid = tuple(sorted(name for name, pay in pays.items() if pay.rate >= PAYS * best))
+        kept.append(paid if level + 1 >= CHOSEN else everything)
     gates = []
     for near in GATES:
         spared = surviving & history.far(near)
         gates.append(Gate(near, int(spared.sum()), int((spared & fallen).sum())))
-    return Depth(tuple(levels), tuple(gates), int(surviving.sum()), deepest, converge * len(ids), gated)
+    deepest = max(entry.level for entry in entries)
+    return Depth(
+        tuple(levels), tuple(gates), tuple(kept), int(surviving.sum()), len(ids), deepest, converge * len(ids), gated
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pay:
+    """What an attack has broken for its queries."""
+
+    broken: int
+    queries: int
+
+    @property
+    def rate(self) -> float:
+        return self.broken / max(1, self.queries)
+
+    def more(self, broken: int, queries: int) -> Pay:
+        return Pay(self.broken + broken, self.queries + queries)

@@ -28,7 +28,7 @@ from holdfast.data import Dataset, from_tensors
 from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, run
 from holdfast.engine.noise import kept_generators
 from holdfast.engine.snapshot import Snapshots
-from holdfast.evaluation.depth import Depth, calibration_set, depth
+from holdfast.evaluation.depth import ENOUGH, Depth, calibration_set, depth
 from holdfast.evaluation.diagnosis import Diagnosis, calibration, diagnose
 from holdfast.evaluation.entry import History
 from holdfast.evaluation.evidence import gather
@@ -191,7 +191,7 @@ class _Run:
         standing = surviving = correct.clone()
         position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
         history = screened = History.begin(torch.from_numpy(clean["margin"].to_numpy().copy()))
-        calibrates, level, tables = self.deep is None and bool(self.plan.levels), 0, []
+        calibrates, level, tables, hits = self.deep is None and bool(self.plan.levels), 0, [], torch.zeros(len(correct), dtype=torch.int64)
         for place, entry in enumerate(self.plan.entries):
             if entry.level > level:
                 if level == 0:
@@ -208,11 +208,13 @@ class _Run:
                 if not entry.level:
                     todo = entry.chosen(correct, standing, history, self.samples.ids, self.setting.seed)
                 else:
-                    todo = self._chosen(level, surviving if calibrates else standing, screened, calibrates)
+                    todo = self._chosen(entry, (standing | (surviving & (hits < ENOUGH))) if calibrates else standing, screened, calibrates)
                     if entry.near is not None:
                         todo = todo & ~history.far(entry.near)
                 records = self._attack(place, out, clean, todo, standing, calibrates and level > 0)
             tables.append(records)
+            if entry.level:
+                hits += self._hits(records, position)
             tried = torch.tensor([position[sample] for sample in records["sample"].to_list()], dtype=torch.int64)
             margins = (torch.from_numpy(records[name].to_numpy().copy()) for name in ("margin", "weakest"))
             history = history.after(entry, tried, *margins)
@@ -228,20 +230,28 @@ class _Run:
             self.part.write_depth(self.deep)
         return standing
 
+    def _hits(self, records: pl.DataFrame, position: dict[int, int]) -> Tensor:
+        """How often one entry broke each sample `[n]`."""
+        hits = torch.zeros(len(self.samples), dtype=torch.int64)
+        for sample, count in records.filter("broken").select("sample", "hits").iter_rows():
+            hits[position[sample]] = count
+        return hits
+
     def _depth(self, tables: Sequence[pl.DataFrame], surviving: Tensor, screened: History) -> Depth:
         gated = not self.search.reaction.doubtful
         return depth(self.plan.entries, tables, surviving, screened, self.samples.ids, self.plan.converge, gated)
 
-    def _chosen(self, level: int, surviving: Tensor, screened: History, calibrates: bool) -> Tensor:
+    def _chosen(self, entry: Entry, surviving: Tensor, screened: History, calibrates: bool) -> Tensor:
         """The samples that an entry of a deeper level is made on.
 
-        Calibration samples that level 0 left get every attack of a level, fallen or not: how often each is hit says how far the search is.
+        Calibration samples that level 0 left are attacked until they have been hit twice: how many are hit but once says how far search is.
         """
         assert self.deep is not None
-        if calibrates:
-            return surviving & self.deep.deeper
-        far = screened.far(self.deep.near) if self.deep.near is not None else torch.zeros_like(surviving)
-        return surviving & ~far & (level <= self.deep.level)
+        goes_on = self.deep.deeper if calibrates else entry.level <= self.deep.level
+        if not goes_on or not self.deep.made(entry):
+            return torch.zeros_like(surviving)
+        far = screened.far(self.deep.near) if not calibrates and self.deep.near is not None else torch.zeros_like(surviving)
+        return surviving & ~far
 
     def _evidence(self, standing: Tensor) -> None:
         """What the trust checks judge, gathered once a part, its time told apart."""
