@@ -4,7 +4,7 @@ The models of reference_models.py (each under two threats or more, 100 images) w
 references/verdicts. `--half test` (default) judges the half that chose no constant, `--half train` shows the other, `--half older` the
 older references under norms they were not trained for.
 Bar: no model above AutoAttack by more than one image unless the run says "not converged" or a check fails (one model at most); the sum not
-above AutoAttack's; where search converged ≥ 8 × fewer forwards and ≥ 5 × fewer backwards, elsewhere no more than AutoAttack; no honest
+above AutoAttack's; where search ended at level 2 ≥ 8 × fewer forwards and ≥ 5 × fewer backwards, elsewhere no more than AutoAttack; no honest
 model gets a `fail`. Queries are those of the attacks, calibration included; the trust checks' are counted apart.
 Command: OMP_NUM_THREADS=1 scripts/bench standard [-- --half train --n 100 --no-trust NAME ...]
 Runs on: cpu
@@ -33,6 +33,7 @@ class Judged:
     robust: int
     theirs: int
     converged: bool
+    level: int
     failed: tuple[str, ...]
     forwards: tuple[int, int]
     backwards: tuple[int, int]
@@ -55,7 +56,7 @@ def judged(case: Case, sheet: Sheet, trust: bool, suite: str | None) -> Judged:
     audit = result.audit
     converged = audit is None or audit.depth.converged
     found = Judged(
-        case, int(robust.sum()), verdict["survivors"], converged, failed,
+        case, int(robust.sum()), verdict["survivors"], converged, 2 if audit is None else len(audit.depth.levels), failed,
         (result.forwards, verdict["forwards"]), (result.backwards, verdict["backwards"]),
     )  # fmt: skip
     alone = int((theirs & ~robust).sum()), int((robust & ~theirs).sum())
@@ -97,12 +98,12 @@ def main() -> None:
         f"{title}, above and said so", len(found), f"{len(unsure)} models", ", ".join(sorted(unsure)) or "none", "≤ 1", len(unsure) <= 1
     )
     for state, bars in ((True, (8.0, 5.0)), (False, (1.0, 1.0))):
-        some = [one for one in found if one.converged == state]
+        some = [one for one in found if (one.level <= 2) == state]
         for name, bar in zip(("forwards", "backwards"), bars, strict=True):
             pairs = [getattr(one, name) for one in some]
             if pairs:
                 ratio = sum(pair[1] for pair in pairs) / max(1, sum(pair[0] for pair in pairs))
-                where = "converged" if state else "not converged"
+                where = "search ended at level 2" if state else "it went deeper"
                 sheet.row(f"{title}, {name} where {where}", len(some), f"{ratio:.1f} × fewer", "", f"≥ {bar:g} ×", ratio >= bar)
     alarms = [f"{one.case.label}: {', '.join(one.failed)}" for one in found if one.failed]
     sheet.row(f"{title}, false alarms", len(found), f"{len(alarms)} models", "; ".join(alarms), "none", not alarms)

@@ -22,7 +22,7 @@ GATES = (0.8, 0.6, 0.45, 0.3)
 CHOSEN = 4
 """From this level on only the attacks are made that have paid at the level before: samples broken a query, at least `PAYS` of the best."""
 PAYS = 0.5
-LAST = 0.02
+LAST = 0.03
 """The deepest level is only made where the one before it leaves so large a share of the calibration samples to fall, by its estimate."""
 ENOUGH = 2
 """How often a fallen calibration sample must be hit to be left alone: more says nothing of what has not been seen."""
@@ -66,8 +66,9 @@ class Gate:
 class Depth:
     """`levels` and `gates`: what the calibration samples showed, of which `surviving` survived level 0.
 
-    `kept`: by level the names of the attacks that it consists of, and of the next; `samples`: how many there are; `deepest`: the deepest level of the plan; `allowed`: the number of calibration samples that may still be estimated to fall when search
-    ends; `gated`: whether samples may be spared at all.
+    `kept`: by level the names of the attacks that it consists of, and of the next; `samples`: how many there are; `deepest`: the deepest
+    level of the plan; `allowed`: the number of calibration samples that may still be estimated to fall when search ends (0: every level is
+    made with every attack); `gated`: whether samples may be spared at all.
     """
 
     levels: tuple[Level, ...]
@@ -88,7 +89,7 @@ class Depth:
     @property
     def converged(self) -> bool:
         """Whether the last level made on the calibration samples found nothing more than is allowed, or none was left to attack."""
-        return not self.surviving or (len(self.levels) > LEAST and self.remaining <= self.allowed)
+        return not self.surviving or (len(self.levels) > LEAST and self.remaining <= self.allowed and self.allowed > 0)
 
     @property
     def remaining(self) -> int:
@@ -99,7 +100,7 @@ class Depth:
     def deeper(self) -> bool:
         """Whether another level is to be made on the calibration samples."""
         made = len(self.levels)
-        if made == self.deepest - 1 >= CHOSEN and self.remaining < LAST * self.samples:
+        if self.allowed > 0 and made == self.deepest - 1 >= CHOSEN and self.remaining < LAST * self.samples:
             return False
         return made < self.deepest and not self.converged
 
@@ -110,7 +111,7 @@ class Depth:
 
     def made(self, entry: Entry) -> bool:
         """Whether an attack is among those of its level that have paid."""
-        return entry.level < CHOSEN or entry.attack.name in self.kept[entry.level - 1]
+        return entry.level < CHOSEN or not self.allowed or entry.attack.name in self.kept[entry.level - 1]
 
     @property
     def near(self) -> float | None:

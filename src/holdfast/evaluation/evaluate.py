@@ -210,7 +210,7 @@ class _Run:
                 else:
                     todo = self._chosen(entry, (standing | (surviving & (hits < ENOUGH))) if calibrates else standing, screened, calibrates)
                     if entry.near is not None:
-                        todo = todo & ~history.far(entry.near)
+                        todo = todo & (history.best > -entry.near * history.clean)
                 records = self._attack(place, out, clean, todo, standing, calibrates and level > 0)
             tables.append(records)
             if entry.level:
