@@ -22,6 +22,7 @@ MADE = [
     *[attacks.cosine(threat, steps=8, restarts=3, starts=("diversified", "corner", "uniform")) for threat in (Linf(0.2), L2(0.3))],
     attacks.square(0.2, steps=20),
     attacks.square(L2(0.3), steps=20),
+    attacks.square(L1(0.5), steps=20),
 ]
 EVERY = pytest.mark.parametrize("attack", MADE, ids=str)
 

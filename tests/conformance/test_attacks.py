@@ -21,10 +21,15 @@ SMALL: dict[str, list[Attack]] = {
     "apgd": [
         attacks.apgd(0.1, steps=8, restarts=2),
         attacks.apgd(L2(0.25), steps=8, objective="dlr", early=False),
-        attacks.apgd(L1(0.6), steps=6, targeted=True),
+        attacks.apgd(L1(0.6), steps=10, targeted=True),
+        attacks.apgd(L1(0.4), steps=8, restarts=2, larger_radii=False, eot=2),
+        attacks.apgd(L1(0.6), steps=6, slide=True),
         attacks.apgd(0.1, steps=4, eot=3),
     ],
-    "apgd_targeted": [attacks.apgd_targeted(0.08, steps=5, rivals=2, restarts=2)],
+    "apgd_targeted": [
+        attacks.apgd_targeted(0.08, steps=5, rivals=2, restarts=2),
+        attacks.apgd_targeted(L1(0.3), steps=10, rivals=2, restarts=2),
+    ],
     "bim": [attacks.bim(0.1, steps=5, targeted=True)],
     "bim_a": [attacks.bim_a(0.1, steps=5)],
     "bim_b": [attacks.bim_b(0.12, steps=5)],
@@ -81,7 +86,11 @@ SMALL: dict[str, list[Attack]] = {
         attacks.recolor(Composed((Colour(0.05, resolution=(3, 4, 4)), Flow(0.2), Linf(0.03))), steps=5, rate=0.3, targeted=True),
     ],
     "sigma_zero": [attacks.sigma_zero(steps=12), attacks.sigma_zero(L0(3), steps=12, targeted=True)],
-    "square": [attacks.square(0.1, steps=15, restarts=2), attacks.square(L2(0.4), steps=15, targeted=True, horizon=10000)],
+    "square": [
+        attacks.square(0.1, steps=15, restarts=2),
+        attacks.square(L2(0.4), steps=15, targeted=True, horizon=10000),
+        attacks.square(L1(0.7), steps=15, restarts=2),
+    ],
     "stadv": [attacks.stadv(steps=6, rate=0.2), attacks.stadv(Flow(0.3), steps=6, rate=0.2, tau=0.0, targeted=True)],
 }
 DEFAULTS: dict[str, Any] = {"threat": 0.1, "steps": 6, "searches": 2}

@@ -50,9 +50,10 @@ def schedule(steps: int, larger_radii: bool, device: torch.device) -> Tensor:
     return torch.tensor([*rows, rows[-1]], device=device)
 
 
-def changed(p: Tensor) -> Tensor:
-    """How many values of each row are not 0: `[n]`."""
-    return (p != 0).flatten(1).sum(dim=1)
+def changed(p: Tensor, radius: Tensor) -> Tensor:
+    """How many values of each row are more than a rounding error of `radius` `[n]` away from 0: `[n]`."""
+    # Where values tie, a projection leaves 0 or the rounding of its own threshold, and by luck.
+    return (p.abs() > per_row(8 * torch.finfo(p.dtype).eps * radius.to(p.dtype), p)).flatten(1).sum(dim=1)
 
 
 def thinned(support: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class ApgdL1(Sourced):
         noise = probe.draw.normal("start", tuple(x.shape[1:]), x.dtype)
         p = probe.threat.project(x, noise, phases(probe.steps, self.larger_radii)[0][0] * radius)
         features = torch.full_like(probe.step, x[0].numel())
-        support, width = (changed(p), thinned(changed(p))) if self.larger_radii else (features, (features + 4) // 5)
+        support, width = (changed(p, radius), thinned(changed(p, radius))) if self.larger_radii else (features, (features + 4) // 5)
         return ApgdL1State(p, p, torch.zeros_like(p), torch.full_like(radius, -torch.inf), torch.ones_like(radius), support, width)
 
     def step(self, state: Rows, probe: Probe) -> ApgdL1State:
@@ -94,7 +95,7 @@ class ApgdL1(Sourced):
         best, gradient = torch.where(wide, state.p, state.best), torch.where(wide, g, state.gradient)
         top = torch.where(better, value, state.value)
 
-        due, support = checkpoint > 0, changed(best)
+        due, support = checkpoint > 0, changed(best, batch.radius)
         sparser = due & (20 * support < 19 * state.support)
         shorter = torch.where(due, (state.length / 1.5).clamp_min(0.1), state.length)
         length, width = torch.where(sparser, 1.0, shorter), torch.where(due, thinned(support), state.width)
@@ -106,10 +107,10 @@ class ApgdL1(Sourced):
         begins = following > 0
         p = torch.where(per_row(begins, g), best, p + move)
         p = probe.threat.project(batch.x, p, torch.where(begins, following, multiple) * batch.radius)
-        kept = torch.where(due, support, state.support)
+        first, kept = changed(p, batch.radius), torch.where(due, support, state.support)
         return ApgdL1State(
             p, torch.where(per_row(begins, g), p, best), gradient, torch.where(begins, -torch.inf, top), torch.where(begins, 1.0, length),
-            torch.where(begins, changed(p), kept), torch.where(begins, thinned(changed(p)), width),
+            torch.where(begins, first, kept), torch.where(begins, thinned(first), width),
         )  # fmt: skip
 
     def pending(self, state: Rows) -> Tensor:
