@@ -7,8 +7,10 @@ Each takes images `[n, c, h, w]` in [0, 1] and answers `[n, classes]`.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,62 @@ class KWinners(nn.Module):
         flat = h.flatten(1)
         least = flat.topk(max(1, int(self.share * flat.shape[1])), dim=1).values[:, -1:]
         return (flat * (flat >= least)).reshape(h.shape)
+
+
+class Step(torch.autograd.Function):
+    """−1 or 1, or a staircase of `levels` from −1 to 1. While training its derivative is that of the identity within −1..1; else it has
+    none, as the function itself."""
+
+    @staticmethod
+    def forward(context: Any, h: Tensor, levels: int, trained: bool) -> Tensor:
+        context.save_for_backward(h)
+        context.trained = trained
+        return torch.where(h >= 0, 1.0, -1.0) if levels == 2 else ((h.clamp(-1, 1) + 1) * (levels - 1) / 2).round() * 2 / (levels - 1) - 1
+
+    @staticmethod
+    def backward(context: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        (h,) = context.saved_tensors
+        return g * (h.abs() <= 1) * context.trained, None, None
+
+
+class Stairs(nn.Module):
+    """An activation of few levels: two are the sign (binarised networks; Hubara et al. 2016), broken by search without gradients."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def forward(self, h: Tensor) -> Tensor:
+        return Step.apply(h, self.levels, self.training)
+
+
+class StochasticRounding(nn.Module):
+    """Inputs rounded up or down to one of a few levels, by chance (random discretisation; Zhang & Liang 2019)."""
+
+    def __init__(self, net: nn.Module, levels: int = 8) -> None:
+        super().__init__()
+        self.net, self.levels = net, levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((x * self.levels + torch.rand_like(x)).floor() / self.levels)
+
+
+def stepped_net(activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """For digits: two strided convolutions and two linear layers, the first activation a special one."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 4, stride=2, padding=1), nn.BatchNorm2d(16), activation(), nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def quantised_weights(net: nn.Module, levels: int = 15) -> nn.Module:
+    """A copy whose weights are rounded to a few levels of their layer's largest (post-training quantisation)."""
+    rounded = copy.deepcopy(net)
+    with torch.no_grad():
+        for weight in rounded.parameters():
+            scale = weight.abs().amax() * 2 / (levels - 1)
+            weight.copy_((weight / scale).round() * scale)
+    return rounded
 
 
 def small_net(channels: int, side: int, classes: int, width: int = 16, winners: float | None = None) -> nn.Sequential:

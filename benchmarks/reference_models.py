@@ -1,8 +1,8 @@
 """Twenty-six small classifiers, each with the threats it is judged under: python benchmarks/reference_models.py NAME ... trains them.
 
 A plain script, no claim. Half of the models are for choosing constants (`train`), the other half is for judging (`test`); they take turns
-in the list, so each half has every data set and every norm. Weights (at most 100 KB, half precision) go to references/models/NAME.safetensors;
-whoever loads them has the rounded weights.
+in the list, so each half has every data set and every norm. Weights (at most 100 KB, half precision) go to
+references/models/NAME.safetensors; whoever loads them has the rounded weights.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -206,42 +207,75 @@ def pgd(text: str, steps: int = 5) -> Callable[[], Objective]:
     return lambda: objectives.pgd(threat(text), steps=steps)
 
 
-NORMAL = {"mean": (0.49, 0.48, 0.45), "std": (0.25, 0.24, 0.26)}
+NORMAL: dict[str, Any] = {"mean": (0.49, 0.48, 0.45), "std": (0.25, 0.24, 0.26)}
 m = partial(plain, 1, 28, 10)
 c = partial(plain, 3, 32, 10)
 s = partial(plain, 3, 32, 43)
 
+ADAM: dict[str, Any] = {"rate": 2e-3, "optimiser": "adamw"}
 REFERENCES: dict[str, Reference] = {
     # MNIST
     "mnist_shallow_trades_l2": Reference(lambda: m((16, 32), kernel=5), mnist, trades("l2:1"), ("l2:1", "l2:2"), 8),
-    "mnist_max_pool_pgd": Reference(lambda: m((12, 24), pool="max", hidden=24), mnist, pgd("linf:0.1"), ("linf:0.05", "linf:0.1"), 14, 2e-3, optimiser="adamw"),
+    "mnist_max_pool_pgd": Reference(
+        lambda: m((12, 24), pool="max", hidden=24), mnist, pgd("linf:0.1"), ("linf:0.05", "linf:0.1"), 14, **ADAM,
+    ),
     "mnist_mlp_pgd": Reference(lambda: dense(784, 10, (48, 48)), mnist, pgd("linf:0.1"), ("linf:0.1", "l1:5"), 12),
-    "mnist_attention_trades": Reference(lambda: Patches(1, 28, 7, 10), mnist, trades("linf:0.15"), ("linf:0.1", "l2:1.5"), 8, 2e-3, optimiser="adamw"),
-    "mnist_batch_norm_nfgsm": Reference(lambda: m((12, 24, 48), norm="batch"), mnist, lambda: objectives.nfgsm(threat("linf:0.2")), ("linf:0.2", "l2:2"), 14),
-    "mnist_tanh_awp": Reference(lambda: m((12, 24), act=nn.Tanh, hidden=24), mnist, lambda: objectives.awp(objectives.trades(threat("linf:0.2"), steps=5)), ("linf:0.1", "linf:0.2"), 6),
-    "mnist_interval": Reference(lambda: m((12, 24), kernel=5, hidden=32), mnist, lambda: Interval(0.1, 2500), ("linf:0.05", "linf:0.1"), 26, 1e-3, optimiser="adamw"),
-    "mnist_distilled": Reference(lambda: m((12, 24), hidden=24), mnist, lambda: objectives.distillation(20.0), ("linf:0.05", "l2:1"), 8, 2e-3, optimiser="adamw"),
-    "mnist_dropout": Reference(lambda: m((12, 24), pool="max", dropout=0.3, hidden=32), mnist, objectives.standard, ("linf:0.05", "l2:0.75"), 10, 2e-3, optimiser="adamw"),
-    "mnist_stability": Reference(lambda: m((8, 16, 32), hidden=32), mnist, lambda: objectives.stability(1.0, 0.2), ("linf:0.05", "l1:5"), 8, 2e-3, optimiser="adamw"),
+    "mnist_attention_trades": Reference(lambda: Patches(1, 28, 7, 10), mnist, trades("linf:0.15"), ("linf:0.1", "l2:1.5"), 8, **ADAM),
+    "mnist_batch_norm_nfgsm": Reference(
+        lambda: m((12, 24, 48), norm="batch"), mnist, lambda: objectives.nfgsm(threat("linf:0.2")), ("linf:0.2", "l2:2"), 14,
+    ),
+    "mnist_tanh_awp": Reference(
+        lambda: m((12, 24), act=nn.Tanh, hidden=24), mnist, lambda: objectives.awp(objectives.trades(threat("linf:0.2"), steps=5)), ("linf:0.1", "linf:0.2"), 6,
+    ),
+    "mnist_interval": Reference(
+        lambda: m((12, 24), kernel=5, hidden=32), mnist, lambda: Interval(0.1, 2500), ("linf:0.05", "linf:0.1"), 26, rate=1e-3, optimiser="adamw",
+    ),
+    "mnist_distilled": Reference(
+        lambda: m((12, 24), hidden=24), mnist, lambda: objectives.distillation(20.0), ("linf:0.05", "l2:1"), 8, **ADAM,
+    ),
+    "mnist_dropout": Reference(
+        lambda: m((12, 24), pool="max", dropout=0.3, hidden=32), mnist, objectives.standard, ("linf:0.05", "l2:0.75"), 10, **ADAM,
+    ),
+    "mnist_stability": Reference(
+        lambda: m((8, 16, 32), hidden=32), mnist, lambda: objectives.stability(1.0, 0.2), ("linf:0.05", "l1:5"), 8, **ADAM,
+    ),
     "mnist_gelu_pgd_l2": Reference(lambda: m((12, 24), act=nn.GELU, pool="average"), mnist, pgd("l2:1.5"), ("l2:1.5", "l1:10"), 8),
-    "mnist_wide_mart_l2": Reference(lambda: m((22,), kernel=7, pool="max"), mnist, lambda: objectives.mart(threat("l2:1"), steps=5), ("l2:0.5", "l2:1"), 4, 2e-3, optimiser="adamw"),
+    "mnist_wide_mart_l2": Reference(
+        lambda: m((22,), kernel=7, pool="max"), mnist, lambda: objectives.mart(threat("l2:1"), steps=5), ("l2:0.5", "l2:1"), 4, **ADAM,
+    ),
     # CIFAR-10
-    "cifar_batch_norm_nfgsm": Reference(lambda: c((24, 32, 48, 52), norm="batch"), cifar10, lambda: objectives.nfgsm(threat("linf:8/255")), ("linf:4/255", "linf:8/255"), 14, 0.1, **NORMAL),
+    "cifar_batch_norm_nfgsm": Reference(
+        lambda: c((24, 32, 48, 52), norm="batch"), cifar10, lambda: objectives.nfgsm(threat("linf:8/255")), ("linf:4/255", "linf:8/255"), 14, 0.1, **NORMAL,
+    ),
     "cifar_silu_pgd_l2": Reference(lambda: c((24, 32, 48), act=nn.SiLU, norm="group"), cifar10, pgd("l2:0.5", 3), ("l2:0.5", "l2:1"), 8),
     "cifar_residual": Reference(lambda: Residual(3, 10), cifar10, objectives.standard, ("linf:1/255", "l2:0.25"), 20, 0.1, **NORMAL),
-    "cifar_attention_trades": Reference(lambda: Patches(3, 32, 4, 10, 40), cifar10, lambda: objectives.trades(threat("linf:4/255"), steps=3), ("linf:4/255", "l1:5"), 3, 2e-3, optimiser="adamw"),
-    "cifar_max_pool_mart": Reference(lambda: c((16, 24, 32), pool="max"), cifar10, lambda: objectives.mart(threat("linf:8/255"), steps=3), ("linf:4/255", "l1:8"), 8, 2e-3, optimiser="adamw"),
-    "cifar_no_norm_trades_l2": Reference(lambda: c((20, 36), kernel=5), cifar10, lambda: objectives.trades(threat("l2:0.5"), steps=3), ("l2:0.5", "l2:0.25"), 8, 2e-3, optimiser="adamw"),
+    "cifar_attention_trades": Reference(
+        lambda: Patches(3, 32, 4, 10, 40), cifar10, lambda: objectives.trades(threat("linf:4/255"), steps=3), ("linf:4/255", "l1:5"), 3, **ADAM,
+    ),
+    "cifar_max_pool_mart": Reference(
+        lambda: c((16, 24, 32), pool="max"), cifar10, lambda: objectives.mart(threat("linf:8/255"), steps=3), ("linf:4/255", "l1:8"), 8, **ADAM,
+    ),
+    "cifar_no_norm_trades_l2": Reference(
+        lambda: c((20, 36), kernel=5), cifar10, lambda: objectives.trades(threat("l2:0.5"), steps=3), ("l2:0.5", "l2:0.25"), 8, **ADAM,
+    ),
     # Traffic signs
-    "signs_batch_norm_nfgsm": Reference(lambda: s((16, 24, 32), norm="batch"), signs, lambda: objectives.nfgsm(threat("linf:4/255")), ("linf:4/255", "linf:8/255"), 40, 0.1, 43),
-    "signs_trades_l2": Reference(lambda: s((16, 24, 28), kernel=5), signs, lambda: objectives.trades(threat("l2:0.5"), steps=4), ("l2:0.5", "l2:1"), 20, 2e-3, 43, "adamw"),
-    "signs_dropout": Reference(lambda: s((16, 24, 32), pool="max", dropout=0.2), signs, objectives.standard, ("linf:1/255", "l1:5"), 25, 3e-3, 43, "adamw"),
-    "signs_gelu_awp": Reference(lambda: s((16, 24, 32), act=nn.GELU, norm="group"), signs, lambda: objectives.awp(objectives.pgd(threat("linf:8/255"), steps=4)), ("linf:4/255", "linf:8/255"), 25, 2e-3, 43, "adamw"),
+    "signs_batch_norm_nfgsm": Reference(
+        lambda: s((16, 24, 32), norm="batch"), signs, lambda: objectives.nfgsm(threat("linf:4/255")), ("linf:4/255", "linf:8/255"), 40, 0.1, 43,
+    ),
+    "signs_trades_l2": Reference(
+        lambda: s((16, 24, 28), kernel=5), signs, lambda: objectives.trades(threat("l2:0.5"), steps=4), ("l2:0.5", "l2:1"), 20, **ADAM, classes=43,
+    ),
+    "signs_dropout": Reference(
+        lambda: s((16, 24, 32), pool="max", dropout=0.2), signs, objectives.standard, ("linf:1/255", "l1:5"), 25, **ADAM, classes=43,
+    ),
+    "signs_gelu_awp": Reference(
+        lambda: s((16, 24, 32), act=nn.GELU, norm="group"), signs, lambda: objectives.awp(objectives.pgd(threat("linf:8/255"), steps=4)), ("linf:4/255", "linf:8/255"), 25, **ADAM, classes=43,
+    ),
     # Digits
     "digits_mlp_pgd": Reference(lambda: dense(64, 10, (96, 96)), digits, pgd("linf:0.15"), ("linf:0.1", "linf:0.2"), 60),
     "digits_trades_l2": Reference(lambda: plain(1, 8, 10, (24, 48)), digits, trades("l2:0.5"), ("l2:0.5", "l2:1"), 60),
-    "digits_silu": Reference(lambda: dense(64, 10, (96, 96), nn.SiLU), digits, objectives.standard, ("linf:0.1", "l1:1.5"), 60, 2e-3, optimiser="adamw"),
-    "digits_attention_pgd": Reference(lambda: Patches(1, 8, 2, 10), digits, pgd("linf:0.1"), ("linf:0.1", "l2:0.7"), 60, 2e-3, optimiser="adamw"),
+    "digits_silu": Reference(lambda: dense(64, 10, (96, 96), nn.SiLU), digits, objectives.standard, ("linf:0.1", "l1:1.5"), 60, **ADAM),
+    "digits_attention_pgd": Reference(lambda: Patches(1, 8, 2, 10), digits, pgd("linf:0.1"), ("linf:0.1", "l2:0.7"), 60, **ADAM),
 }  # fmt: skip
 NAMES = list(REFERENCES)
 TRAIN, TEST = NAMES[::2], NAMES[1::2]

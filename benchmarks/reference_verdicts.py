@@ -1,7 +1,7 @@
 """AutoAttack's verdict on the reference models: python benchmarks/reference_verdicts.py --autoattack DIR [--n 100] [NAME ...] (no claim).
 
-DIR holds the authors' code (github.com/fra31/auto-attack), which stays outside this repository. `standard`, one batch, seed 0, the first `n`
-test images. references/verdicts/NAME.THREAT.json gets which images survive, and for each stage the survivors, the forwards and backwards
+DIR holds the authors' code (github.com/fra31/auto-attack), which stays outside this repository. `standard`, one batch, seed 0, the
+first `n` test images. references/verdicts/NAME.THREAT.json gets which images survive, and for each stage the survivors, the forwards and backwards
 (rows) that the model was asked, and processor seconds. The six older references are in the list under their own names.
 """
 
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 from common import HERE, Normalised
-from reference import NETS, Counted
 from reference_models import FOLDER, REFERENCES
 from torch import Tensor, nn
 
 from holdfast import Classifier
 from holdfast.attacks.short import parse_threat
 from holdfast.core.types import Threat
+from reference import NETS, Counted
 
 VERDICTS = HERE / "references" / "verdicts"
 OLDER = {

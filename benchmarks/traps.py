@@ -34,10 +34,14 @@ from defended import (
     SafeLog,
     Saturated,
     Scaled,
+    Stairs,
+    StochasticRounding,
     Thermometer,
     ThroughNumpy,
     Vote,
+    quantised_weights,
     small_net,
+    stepped_net,
 )
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -135,6 +139,24 @@ def voted(nets: Nets) -> Trap:
     return Trap(Vote(five).eval(), Vote(five, soft=True).eval(), Linf(0.2), *nets.mnist[1], False, "counts of votes have no slope")
 
 
+def stepped(name: str, activation: Callable[[], nn.Module], note: str) -> Callable[[Nets], Trap]:
+    """A net with a hard activation after its first convolution; there is no twin, so AutoAttack's protocol on the net itself is the bar."""
+
+    def build(nets: Nets) -> Trap:
+        train, test = nets.mnist
+        hard = nets.fit(name, stepped_net(activation), *train, epochs=3)
+        return Trap(hard, hard, Linf(0.1), *test, False, note)
+
+    return build
+
+
+def weights_rounded(nets: Nets) -> Trap:
+    net = digits(nets)
+    return Trap(
+        quantised_weights(net).eval(), net, Linf(0.2), *nets.mnist[1], False, "15 levels a weight: honest, and must not be called masked"
+    )
+
+
 TRAPS: dict[str, Callable[[Nets], Trap]] = {
     "distilled": distilled,
     "logits x 1000": masked(lambda net: Scaled(net, 1000), 0.2, "cross-entropy saturates"),
@@ -150,6 +172,11 @@ TRAPS: dict[str, Callable[[Nets], Trap]] = {
     "median": masked(MedianFiltered, 0.2, "the graph ends at numpy"),
     "vote": voted,
     "k winners": winners,
+    "sign": stepped("sign", lambda: Stairs(2), "the first activation is a sign"),
+    "staircase": stepped("staircase", lambda: Stairs(8), "the first activation has eight levels"),
+    "hard tanh": stepped("hardtanh", lambda: nn.Hardtanh(-0.2, 0.2), "the first activation is flat nearly everywhere"),
+    "quantised weights": weights_rounded,
+    "stochastic rounding": masked(StochasticRounding, 0.2, "inputs rounded up or down by chance", stochastic=True),
     "noise": masked(lambda net: Noisy(net, 0.3, 0.5), 0.2, "fresh noise: PGD sees through it, if it is let near", stochastic=True),
     "dropout": masked(lambda net: Dropped(net, 0.3), 0.2, "dropout when answering: likewise", stochastic=True),
     "noise, voted": masked(lambda net: Vote([Noisy(net, 0.3, 0.5)] * 5), 0.2, "random, and votes have no slope", stochastic=True),
@@ -216,11 +243,11 @@ def judge(sheet: Sheet, name: str, trap: Trap, suite: str | None, twins: dict[tu
         f"PGD-40 would report {naive[0]:.2f}, on the twin {naive[1]:.2f}; who knows the trap leaves {knowing(trap):.2f}"
     )
     if (twin, trap.threat) not in twins:
-        twins[twin, trap.threat] = measured(twin, trap, suite)
+        twins[twin, trap.threat] = measured(twin, trap, "autoattack" if twin is defended else suite)
     theirs, ours = twins[twin, trap.threat], measured(defended, trap, suite)
     assert isinstance(theirs, Result), theirs
     bar = "within 3 points of the twin, or a failed check"
-    beside = f"twin {theirs.robust_accuracy:.2f}, PGD-40 {naive[0]:.2f}"
+    beside = f"{'AutoAttack' if twin is defended else 'twin'} {theirs.robust_accuracy:.2f}, PGD-40 {naive[0]:.2f}"
     if isinstance(ours, Exception):
         print(f"    {type(ours).__name__}: {ours}")
         sheet.row(f"traps: {name}", len(trap.x), "refused", beside, bar, False)
