@@ -1,8 +1,8 @@
 """AutoAttack's verdict on the reference models: python benchmarks/reference_verdicts.py --autoattack DIR [--n 100] [NAME ...] (no claim).
 
 DIR holds the authors' code (github.com/fra31/auto-attack), which stays outside this repository. `standard`, one batch, seed 0, the
-first `n` test images. references/verdicts/NAME.THREAT.json gets which images survive, and for each stage the survivors, the forwards and backwards
-(rows) that the model was asked, and processor seconds. The six older references are in the list under their own names.
+first `n` test images. references/verdicts/NAME.THREAT.json gets which images survive, and for each stage the survivors, the forwards and
+backwards (rows) that the model was asked, and processor seconds. The six older references are in the list under their own names.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import torch
 
-from holdfast.attacks import fgsm
+from holdfast.attacks import bim, fgsm
 from holdfast.evaluation.depth import AUDITED, SAMPLES, SMALL, Depth, Gate, Level, calibration_set, depth
 from holdfast.evaluation.entry import Entry, History
 from holdfast.parts.threats import Linf
@@ -18,7 +18,8 @@ ENTRIES = [Entry(ATTACK, level=level) for level in (0, 1, 1, 2, 3)]
 def table(hits: dict[int, int]) -> pl.DataFrame:
     """Records of one entry: how often each sample was hit."""
     columns = {"sample": list(hits), "hits": list(hits.values()), "broken": [count > 0 for count in hits.values()]}
-    return pl.DataFrame(columns, schema={"sample": pl.Int64, "hits": pl.Int64, "broken": pl.Boolean})
+    kinds = {"sample": pl.Int64, "hits": pl.Int64, "broken": pl.Boolean}
+    return pl.DataFrame(columns, schema=kinds).with_columns(forwards=pl.lit(2), backwards=pl.lit(1))
 
 
 def history(best: list[float]) -> History:
@@ -27,7 +28,7 @@ def history(best: list[float]) -> History:
     return History(torch.ones_like(margin), margin, margin, margin)
 
 
-def looked(*tables: dict[int, int], best: list[float] | None = None, converge: float = 0.0) -> Depth:
+def looked(*tables: dict[int, int], best: list[float] | None = None, converge: float = 0.005) -> Depth:
     """After level 0 (which broke nobody) and these tables, over six samples or as many as `best` has."""
     best = [-0.1] * 6 if best is None else best
     ids, every = torch.arange(len(best)), dict.fromkeys(range(len(best)), 0)
@@ -60,6 +61,15 @@ def test_one_level_is_never_enough():
 def test_the_last_level_ends_it_without_convergence():
     found = looked({0: 2}, {}, {1: 2}, {2: 1})
     assert len(found.levels) == 3 == found.deepest and not found.converged and not found.deeper and found.level == 3
+
+
+def test_a_weak_first_level_asks_for_two_silent_ones():
+    """Where deeper levels broke more than a third of what level 0 left, one that breaks nobody is no evidence yet."""
+    strong = looked({0: 2, 1: 2}, {}, {})
+    assert strong.converged, "two of six"
+    weak = looked({0: 2, 1: 2}, {2: 2}, {})
+    assert not weak.converged and weak.deeper, "three of six"
+    assert looked({0: 2, 1: 2}, {2: 2}, {}, {}).converged
 
 
 def test_some_may_remain_where_the_caller_allows_it():
@@ -115,3 +125,14 @@ def test_the_calibration_set_is_drawn_by_key():
 @pytest.mark.parametrize("n", [1, SMALL])
 def test_a_small_data_set_is_its_own_calibration_set(n):
     assert torch.equal(calibration_set(torch.arange(n), 0), torch.arange(n))
+
+
+def test_from_the_fourth_level_on_attacks_must_have_paid():
+    entries = [Entry(one, level=level) for level in range(5) for one in (ATTACK, bim(Linf(0.1)))]
+    every = dict.fromkeys(range(6), 0)
+    tables = [table(every)] * 2 + [table(every | {0: 2}), table(every)] * 3
+    found = depth(entries, tables, torch.ones(6, dtype=torch.bool), history([-0.1] * 6), torch.arange(6), 0.005, gated=True)
+    assert found.kept == (("bim", "fgsm"), ("bim", "fgsm"), ("bim", "fgsm"), ("fgsm",))
+    assert [found.made(entry) for entry in entries] == [True] * 8 + [True, False]
+    everything = depth(entries, tables, torch.ones(6, dtype=torch.bool), history([-0.1] * 6), torch.arange(6), 0.0, gated=True)
+    assert all(map(everything.made, entries)), "unless the caller asks for all"

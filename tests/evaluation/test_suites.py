@@ -1,6 +1,9 @@
 """A suite is a promise: what its name stands for, down to the last constant, is written here once more."""
 
+import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,7 +87,7 @@ def test_what_each_suite_stands_for(threat, said):
             "autoattack-rand": [sparse(name, source=eot) for name in ("CrossEntropy", "Dlr")],
             "autoattack-plus": [first, second, fab(said, 5), search, sparse("", rivals=9), aimed_fab],
         }
-    assert [DEFAULT, *golden] == list(SUITES)
+    assert [DEFAULT, "standard-1", *golden] == list(SUITES)
     for name, expected in golden.items():
         assert suite_entries(name, threat) == [Entry(attack) for attack in attacks_of(name, threat)], "each on what is left"
         assert [repr(attack) for attack in attacks_of(name, threat)] == expected
@@ -146,8 +149,50 @@ def test_standard_1_is_frozen(threat):
     assert [(entry.near, entry.hope, entry.spot) for entry in entries] == [tuple(whom) for _, _, *whom in STANDARD[threat]]
     assert all(entry.survivors and not entry.curve for entry in entries)
     assert [parse(text).digest for text in said] == digests, "what is printed can be run"
-    assert suite_entries("standard", threat) == suite_entries("standard-1", threat, 1.0) == list(plan(threat).entries)
-    assert plan(threat).suite == DEFAULT == "standard-1" and plan(threat).effort == 1
+    assert list(plan(threat, "standard-1").entries) == entries == suite_entries("standard-1", threat, 1.0)
+
+
+# Of `standard-2`: by level the short form of each attack and the digest of its expanded form; of an attack for near samples, how near.
+# A change here is another suite: it takes another name.
+FROZEN = Path(__file__).with_name("standard_2.json")
+
+
+@pytest.mark.parametrize("threat", [Linf(8 / 255), L2(0.5), L1(12.0), L0(10.0)], ids=lambda threat: type(threat).__name__)
+def test_standard_2_is_frozen(threat):
+    entries = suite_entries("standard-2", threat)
+    said = [[entry.level, str(entry.attack), entry.attack.digest, entry.near, entry.gradient] for entry in entries]
+    if os.environ.get("HOLDFAST_WRITE_GOLDEN"):
+        known = json.loads(FROZEN.read_text()) if FROZEN.exists() else {}
+        FROZEN.write_text(json.dumps(known | {type(threat).__name__: said}, indent=1) + "\n")
+    assert said == json.loads(FROZEN.read_text())[type(threat).__name__]
+    assert [parse(text).digest for _, text, *_ in said] == [digest for _, _, digest, *_ in said], "what is printed can be run"
+    assert all(entry.survivors and not entry.curve for entry in entries)
+    assert suite_entries("standard", threat) == entries == list(plan(threat).entries)
+    assert plan(threat).suite == DEFAULT == "standard-2" and plan(threat).effort == 1 and plan(threat).levels >= 4
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5), L1(12.0)], ids=lambda threat: type(threat).__name__)
+def test_every_survivor_gets_attacks_of_every_kind(threat):
+    """What a sample that survives the first level gets at least: two restarts of APGD, a targeted attack, a search without gradients."""
+    first = [entry.attack for entry in suite_entries("standard-2", threat) if entry.level == 1]
+    assert {attack.name for attack in first} == {"apgd", "apgd_targeted", "square"}
+    assert next(attack for attack in first if attack.name == "apgd").group.restarts == 2
+
+
+def test_a_doubtful_gradient_brings_autoattacks_random_search_and_every_gradient_there_is():
+    entries = suite_entries("standard-2", Linf(0.1), gradients=("straight", "own"))
+    first = [entry for entry in entries if entry.level == 1]
+    assert any(entry.attack.name == "square" and entry.attack.stop.steps == 5000 for entry in first)
+    assert {entry.gradient for entry in first} == {None, "straight", "own"}
+    assert [entry.level for entry in entries] == sorted(entry.level for entry in entries)
+
+
+def test_deeper_levels_begin_elsewhere():
+    entries = suite_entries("standard-2", Linf(0.1))
+    seeds = [entry.seed(7, place) for place, entry in enumerate(entries)]
+    assert all(seed == 7 for seed, entry in zip(seeds, entries, strict=True) if not entry.level)
+    deeper = [seed for seed, entry in zip(seeds, entries, strict=True) if entry.level]
+    assert len(set(deeper)) == len(deeper) and all(-(2**63) <= seed < 2**63 for seed in deeper)
 
 
 PLAIN = Linf(8 / 255)
@@ -174,9 +219,9 @@ def test_an_effort_must_be_positive_and_finite(effort):
         suite_entries("standard-1", Linf(0.1), effort)
 
 
-def test_only_standard_1_has_an_effort():
+def test_only_our_own_suites_have_an_effort():
     for name in ("quick-1", "autoattack"):
-        with pytest.raises(ConfigError, match="only standard-1"):
+        with pytest.raises(ConfigError, match="only standard-1 and standard-2"):
             plan("linf:0.1", name, effort=2)
         assert plan("linf:0.1", name, effort=1.0) == plan("linf:0.1", name)
     with pytest.raises(ConfigError, match="attacks of your own"):
@@ -190,7 +235,7 @@ def test_names_and_aliases():
         suite_name("autoatack")
 
 
-@pytest.mark.parametrize("name", [name for name in SUITES if name != DEFAULT])
+@pytest.mark.parametrize("name", [name for name in SUITES if not name.startswith("standard")])
 def test_a_threat_that_a_suite_does_not_know_is_refused(name):
     with pytest.raises(ConfigError, match="l0"):
         suite_entries(name, L0(3.0))

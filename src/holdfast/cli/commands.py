@@ -115,8 +115,8 @@ def evaluate_command(
     dataset = load_data(data, split=split, limit=limit, offset=offset)
     with Interrupt() as interrupt, Show(console, quiet=as_json) as show:
         result = evaluate(
-            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, effort=effort, converge=converge, out=out, seed=seed, slots=slots,
-            replica=replica, budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
+            net, dataset, goal, suite=suite, attacks=attack or (), radii=grid, effort=effort, converge=converge, out=out, seed=seed,
+            slots=slots, replica=replica, budget=Budget(queries, deadline), shard=_shard(shard), watch=show, halt=interrupt,
         )  # fmt: skip
     conclude(result, as_json, fail_under, interrupt, report or out / "report.html")
 

@@ -24,6 +24,8 @@ CHOSEN = 4
 PAYS = 0.5
 LAST = 0.03
 """The deepest level is only made where the one before it leaves so large a share of the calibration samples to fall, by its estimate."""
+WEAK = 1 / 3
+"""Where deeper levels have broken so large a share of what level 0 left, one silent level is not evidence enough: it takes two."""
 ENOUGH = 2
 """How often a fallen calibration sample must be hit to be left alone: more says nothing of what has not been seen."""
 AUDITED = 32
@@ -88,8 +90,15 @@ class Depth:
 
     @property
     def converged(self) -> bool:
-        """Whether the last level made on the calibration samples found nothing more than is allowed, or none was left to attack."""
-        return not self.surviving or (len(self.levels) > LEAST and self.remaining <= self.allowed and self.allowed > 0)
+        """Whether the last level made on the calibration samples (where the first was weak, the last two) found nothing more than is
+        allowed, or none was left to attack."""
+        if not self.surviving:
+            return True
+        made = len(self.levels)
+        if not self.allowed or made <= LEAST or self.remaining > self.allowed:
+            return False
+        weak = sum(level.broken for level in self.levels) > WEAK * self.surviving
+        return not weak or (made > LEAST + 1 and self.levels[-2].broken <= self.allowed)
 
     @property
     def remaining(self) -> int:
@@ -111,7 +120,7 @@ class Depth:
 
     def made(self, entry: Entry) -> bool:
         """Whether an attack is among those of its level that have paid."""
-        return entry.level < CHOSEN or not self.allowed or entry.attack.name in self.kept[entry.level - 1]
+        return entry.level < CHOSEN or not self.allowed or entry.family in self.kept[entry.level - 1]
 
     @property
     def near(self) -> float | None:
@@ -140,7 +149,7 @@ def depth(
     position = {int(sample): i for i, sample in enumerate(ids.tolist())}
     hits, fallen = torch.zeros(len(ids), dtype=torch.int64), torch.zeros(len(ids), dtype=torch.bool)
     pairs = list(zip(entries, tables, strict=False))
-    everything = tuple(sorted({entry.attack.name for entry in entries if entry.level}))
+    everything = tuple(sorted({entry.family for entry in entries if entry.level}))
     levels: list[Level] = []
     kept = [everything]
     for level in range(1, max((entry.level for entry, _ in pairs), default=0) + 1):
@@ -153,8 +162,8 @@ def depth(
             hits[where] += torch.from_numpy(table["hits"].to_numpy().copy()) * broken
             fallen[where[broken]] = True
             tried = max(tried, len(table))
-            pay = pays.get(entry.attack.name, Pay(0, 0))
-            pays[entry.attack.name] = pay.more(int(broken.sum()), int(table["forwards"].sum() + table["backwards"].sum()))
+            pay = pays.get(entry.family, Pay(0, 0))
+            pays[entry.family] = pay.more(int(broken.sum()), int(table["forwards"].sum() + table["backwards"].sum()))
         if not tried:
             break
         levels.append(Level(tried, int((fallen & ~before).sum()), int((hits == 1).sum())))

@@ -83,6 +83,11 @@ class Entry:
         """A short, unique, file-safe name."""
         return f"{place:02d}-{'curve-' if self.curve else ''}{self.attack.name}"
 
+    @property
+    def family(self) -> str:
+        """The attacks of one kind, which pay or do not pay together."""
+        return self.attack.name if self.gradient is None else f"{self.attack.name}, {self.gradient} gradient"
+
     def seed(self, seed: int, place: int) -> int:
         """The seed of its noise, in 64 bits: deeper levels draw other starts than those before them."""
         mixed = (seed + place * 0x9E3779B97F4A7C15) % (1 << 64) if self.level else seed % (1 << 64)

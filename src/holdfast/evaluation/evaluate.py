@@ -82,11 +82,11 @@ def evaluate(
     (`Linf(8 / 255)`, or "linf:8/255");
     `suite`: a named plan (`standard-2` when None, `autoattack`, `quick-1`), or `attacks` of your own; `effort`: multiplies the restarts,
     rivals and queries of `standard-2`, from a fraction to tens; `converge`: the share of the samples that may still be estimated to fall
-    when its search ends (0: all levels are made wherever a sample is left); `radii`: a grid for the accuracy against radius; `out`: the run's folder (a
-    temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`: how the model
-    is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims are always
-    put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every
-    k-th sample from the i-th; `trust`: False leaves out the trust checks that ask the model (of a suite alone: attacks of your own are
+    when its search ends (0: all levels are made wherever a sample is left); `radii`: a grid for the accuracy against radius; `out`: the
+    run's folder (a temporary one when None): the same call goes on where it stopped, and a finished run asks the model nothing; `pieces`:
+    how the model is asked, where it should not be timed; `replica`: False searches on the model itself, not on a faster copy of it (claims
+    are always put to the model itself); what was chosen is stored, and obeyed when the run goes on; `shard`: (i, k) takes every k-th
+    sample from the i-th; `trust`: False leaves out the trust checks that ask the model (of a suite alone: attacks of your own are
     not judged so); `halt` is asked between steps; a halted run is resumable.
 
     Raises ConfigError, InputError, ModelError or StoreError, each with what to do.

@@ -61,13 +61,19 @@ def standard_2(threat: Threat, effort: float = 1.0, gradients: tuple[Gradient, .
         [ce(25, 2), aimed(12, 5), search(100, 1000)],
         [again(25, 2), ce(30, 1), aimed(25, 3), search(420, 3000)],
         [ce(100, 1), again(40, 3), aimed(50, 4), fab(30, 3), search(1000, 5000)],
-        [ce(100, 2), again(60, 3), aimed(60, 4), fab(60, 5), search(2500, _HORIZON)],
+        [ce(100, 2), again(60, 2), aimed(60, 3), fab(60, 5), search(2500, _HORIZON)],
         [ce(100, 4), again(60, 6), aimed(100, 5), fab(100, 9), search(5000, _HORIZON)],
     ]
     # A sample a hair from the boundary is worth many attempts, and there are few of them.
     polish = [Entry(attack, level=2, near=_HAIR) for attack in (ce(100, 3), again(60, 3), aimed(60, 3))]
     entries = [Entry(attack, level=level) for level, attacks in enumerate(levels) for attack in attacks]
-    entries = sorted([*entries, *polish], key=lambda entry: entry.level)
+    # Where gradients jump, those of a smoothed copy lead on.
+    smooth = (
+        []
+        if isinstance(threat, L1)
+        else [Entry(again(25, 2), level=3, gradient="smoothed"), Entry(again(40, 2), level=4, gradient="smoothed")]
+    )
+    entries = sorted([*entries, *polish, *smooth], key=lambda entry: entry.level)
     if not gradients:
         return entries
     for gradient in gradients:
