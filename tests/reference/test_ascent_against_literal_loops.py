@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from holdfast.attacks import bim, cosine, fgsm, mi_fgsm, pgd
+from holdfast.attacks import bim, bim_a, bim_b, cosine, fgsm, least_likely, mi_fgsm, pgd
 from holdfast.core.attack import Group, Stop
 from holdfast.core.draw import Draw, row_key
+from holdfast.core.errors import ConfigError
 from holdfast.engine import Samples, Setting, run
 from holdfast.models.classifier import Classifier
 from holdfast.parts.threats import L2, Linf
@@ -82,6 +83,36 @@ def test_bim(targeted):
     for _ in range(6):
         expected.append(into_linf(x, expected[-1] + 0.04 * gradient(net, expected[-1], goal, sign).sign()))
     agree(visited(bim(EPSILON, steps=6, step=0.04, targeted=targeted), net, x, y, goal if targeted else None), expected)
+
+
+def kurakin_literal(net, x, y, epsilon):
+    """Kurakin et al. 2017, section 2.2, in the paper's units: inputs 0..255, ε in grey levels, α = 1, min(ε + 4, 1.25 ε) steps."""
+    points = [x]
+    clean = x * 255
+    for _ in range(int(min(epsilon + 4, 1.25 * epsilon))):
+        level = points[-1] * 255 + gradient(net, points[-1], y).sign()
+        level = torch.clamp(torch.min(torch.max(level, clean - epsilon), clean + epsilon), 0, 255)
+        points.append(level / 255)
+    return points
+
+
+@pytest.mark.parametrize(("epsilon", "steps"), [(1, 1), (2, 2), (8, 10), (16, 20), (32, 36)])
+@pytest.mark.parametrize("make", [bim, bim_a, bim_b, least_likely])
+def test_kurakin_takes_a_step_for_each_grey_level_and_a_quarter_more(make, epsilon, steps):
+    assert make(epsilon / 255, steps="kurakin").stop.steps == steps
+    assert make(float(epsilon), steps="kurakin", step=1.0).stop.steps == steps
+
+
+@pytest.mark.parametrize("epsilon", [3, 8, 20])
+def test_kurakin_visits_the_points_of_the_paper(epsilon):
+    net, x, y = setting()
+    agree(visited(bim(epsilon / 255, steps="kurakin"), net, x, y), kurakin_literal(net, x, y, epsilon))
+
+
+def test_an_unknown_word_for_the_steps_is_refused():
+    for wrong in ({"steps": "many"}, {"steps": "kurakin", "step": 0.0}, {"steps": "kurakin", "step": -1.0}):
+        with pytest.raises(ConfigError, match="kurakin"):
+            bim(0.1, **wrong)
 
 
 def test_bim_divides_epsilon_by_its_steps():

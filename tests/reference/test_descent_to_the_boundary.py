@@ -94,7 +94,6 @@ def ddn_literal(net, x, label, targeted, steps, gamma, first, levels):
         fooled = (answer == label) == targeted
         if fooled:
             best = min(best, float((point - x).norm()))
-        g = usable(g, clean + delta)
         delta = delta + (0.01 + 0.99 * cosine(i, steps)) * g / g.norm()
         epsilon = min(epsilon * (1 - gamma if fooled else 1 + gamma), worst)
         moved = (clean + epsilon * delta / delta.norm()).clamp(0, 1)

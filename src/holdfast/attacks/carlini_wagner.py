@@ -74,9 +74,10 @@ class CarliniWagnerL2(Sourced):
     def _bisected(self, state: CarliniWagnerState, probe: Probe) -> CarliniWagnerState:
         """Every row as it begins its next search: a smaller weight if this one fooled, a larger one if not."""
         c = state.c.after(state.fooled)
-        # The last search of a row that never fooled the model is at a weight so large that only fooling counts.
-        value = torch.where((c.count == self.searches - 1) & c.high.isinf(), 1e10, c.value)
-        return _begun(TanhBox(probe.bounds).inverse(probe.batch.x), replace(c, value=value))
+        if self.searches >= 10:
+            # So long a search ends where it last fooled, or where only fooling counts.
+            c = replace(c, value=torch.where(c.count == self.searches - 1, c.high.clamp(max=1e10), c.value))
+        return _begun(TanhBox(probe.bounds).inverse(probe.batch.x), c)
 
     def finished(self, state: Rows) -> Tensor:
         assert isinstance(state, CarliniWagnerState)
@@ -105,13 +106,14 @@ def carlini_wagner(
     min_w ‖½(tanh w + 1) − x‖₂² + c · max( max_{j≠t} z_j − z_t + κ, 0 );  untargeted: max( z_y − max_{j≠y} z_j + κ, 0 ).
 
     Inputs `[n, ...]` in the model's (finite) range; κ = `confidence` in logits; the weight c starts at `initial` and is bisected `searches`
-    times, each with up to `steps` Adam steps at learning `rate`; `abort_early` ends a search whose loss has stopped falling; `eot`: draws
+    times (of ten or more the last is at the smallest c that fooled, 1e10 if none did), each with up to `steps` Adam steps at learning
+    `rate`; `abort_early` ends a search whose loss has stopped falling; `eot`: draws
     of a stochastic model that each gradient is the mean of.
 
     Raises ConfigError for no steps, searches or draws, or a rate that is not positive.
     Source: Carlini & Wagner 2017, sections V and VI-A, f6.
-    Differs from the authors' code: each input has its own early abort and its own bisection; the untargeted form maximises over all other
-    classes.
+    Differs from the authors' code: at most 1,000 steps a search where its default is 10,000 (`steps=10000`); each input has its own early
+    abort and its own bisection; the untargeted form maximises over all other classes.
 
     >>> carlini_wagner(confidence=5.0).goal.confidence
     5.0

@@ -14,7 +14,7 @@ from holdfast.core.attack import Attack, Stop
 from holdfast.core.errors import ConfigError
 from holdfast.core.rows import Rows, per_row
 from holdfast.core.types import Access, Probe, Source, Threat
-from holdfast.parts.extent import farthest, span, usable
+from holdfast.parts.extent import farthest, nonzero, span
 from holdfast.parts.goals import goal
 from holdfast.parts.objectives import CrossEntropy
 from holdfast.parts.schedules import Cosine
@@ -59,7 +59,7 @@ class Ddn(Sourced):
         threat, x = probe.threat, probe.batch.x
         answer, _, g = self.source(probe, state.p, CrossEntropy(self.targeted))
         rate = (0.01 + Cosine(0.99)(probe.step, probe.steps)) * span(probe.bounds)
-        p = state.p + threat.steepest(usable(g, state.p, probe)) * per_row(rate.to(g.dtype), g)
+        p = state.p + threat.steepest(nonzero(g, probe)) * per_row(rate.to(g.dtype), g)
         length = torch.where(answer.wrong, state.length * (1 - self.gamma), state.length * (1 + self.gamma))
         length = torch.minimum(length, state.most)
         p = threat.into_box(x, p * per_row(length / threat.size(x, p).clamp_min(torch.finfo(g.dtype).tiny), p))
@@ -97,8 +97,7 @@ def ddn(
     Raises ConfigError for no steps or draws, γ outside (0, 1), a length that is not positive, fewer than two levels, or levels without a
     range.
     Source: Rony et al. 2019; α as in the authors' code.
-    Differs from the paper: values at the edge of the range that g would push outside have no part in the step; the points need not lie on
-    grey levels unless `levels` says so; steps are in units of the range.
+    Differs from the paper: the points need not lie on grey levels unless `levels` says so; steps are in units of the range.
 
     >>> ddn(steps=50).keep
     'smallest'

@@ -28,13 +28,17 @@ def farthest(threat: Additive, x: Tensor) -> PerRow:
     return threat.size(x, torch.maximum(-low, high))
 
 
+def nonzero(g: Tensor, probe: Probe) -> Tensor:
+    """`g` `[n, ...]`, or a random direction in the rows where it is zero: any is as good there."""
+    zero = g.flatten(1).norm(dim=1) < torch.finfo(g.dtype).tiny
+    return torch.where(per_row(zero, g), probe.draw.normal("way", tuple(g.shape[1:]), g.dtype), g) if bool(zero.any(dim=0)) else g
+
+
 def usable(g: Tensor, p: Tensor, probe: Probe) -> Tensor:
     """`g` `[n, ...]` at p, in the values that can still move its way: a step's length spent on values at their edge would be lost there.
 
-    A random way where nothing is left of it: any is as good.
+    A random direction where nothing is left of it.
     """
     assert isinstance(probe.threat, Additive)
     low, high = probe.threat.room(probe.batch.x, p)
-    g = torch.where(torch.where(g > 0, high > 0, low < 0), g, 0.0)
-    flat = g.flatten(1).norm(dim=1) < torch.finfo(g.dtype).tiny
-    return torch.where(per_row(flat, g), probe.draw.normal("way", tuple(g.shape[1:]), g.dtype), g) if bool(flat.any(dim=0)) else g
+    return nonzero(torch.where(torch.where(g > 0, high > 0, low < 0), g, 0.0), probe)
