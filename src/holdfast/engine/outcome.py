@@ -13,6 +13,8 @@ from holdfast.engine.probe import Ledger
 from holdfast.engine.verify import Verified
 
 NONE = torch.iinfo(torch.int64).max
+# What the board keeps of each sample and member.
+_COUNTS = ("forwards", "backwards", "nan_forwards", "nan_backwards", "margins", "cut")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Outcome:
     goal (it counts as success at size 0, and no attack was made); `done` `[n]`: nothing is left to try. `forwards`, `backwards`
     `[n]` are logical: the sample's siblings up to the winner, verification included; the `wasted_` counts are what the model was
     asked beyond that. `margin`, `weakest` `[n]`: the best margin of the sibling that came furthest, and of the one that came least
-    far. `refused` counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
+    far. `nan_forwards`, `nan_backwards` `[n]`: how many of its forwards and backwards told nothing, because answers or gradients were not
+    numbers. `refused` counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
     """
 
     attack: Attack
@@ -58,6 +61,8 @@ class Outcome:
     weakest: Tensor
     forwards: Tensor
     backwards: Tensor
+    nan_forwards: Tensor
+    nan_backwards: Tensor
     wasted_forwards: int
     wasted_backwards: int
     refused: int
@@ -78,6 +83,7 @@ class Board:
         self.found = Found.nothing(n).map(torch.clone)
         self.forwards = torch.full((n, group.members), -1, dtype=torch.int32)
         self.backwards = torch.zeros(n, group.members, dtype=torch.int32)
+        self.nan_forwards, self.nan_backwards = torch.zeros_like(self.backwards), torch.zeros_like(self.backwards)
         self.margins = torch.full((n, group.members), -torch.inf, dtype=torch.float32)
         self.cut = torch.zeros(n, group.members, dtype=torch.bool)
         self.refused = 0
@@ -98,9 +104,12 @@ class Board:
     def _record(
         self, sample: Tensor, member: int, ledger: Ledger, claim: Verified | None, at: Tensor, target: Tensor, radius: Tensor
     ) -> None:
-        asked = torch.zeros_like(ledger.forwards) if claim is None else claim.forwards
+        none = torch.zeros_like(ledger.forwards)
+        asked, nan = (none, none) if claim is None else (claim.forwards, claim.nan_forwards)
         self.forwards[sample, member] = (ledger.forwards + asked).int()
         self.backwards[sample, member] = ledger.backwards.int()
+        self.nan_forwards[sample, member] = (ledger.nan_forwards + nan).int()
+        self.nan_backwards[sample, member] = ledger.nan_backwards.int()
         self.margins[sample, member] = ledger.margin.float()
         if claim is None:
             return
@@ -138,10 +147,10 @@ class Board:
         return ended & ((self.found.member != NONE) | ~(self.cut & counted).any(dim=1))
 
     def flatten(self) -> dict[str, Tensor]:
-        state = {"forwards": self.forwards, "backwards": self.backwards, "margins": self.margins, "cut": self.cut}
+        state = {name: getattr(self, name) for name in _COUNTS}
         return {f"board.{name}": t for name, t in state.items()} | self.found.flatten("found.")
 
     def restore(self, flat: dict[str, Tensor]) -> None:
         self.found = Found.unflatten(flat, "found.")
-        self.forwards, self.backwards = flat["board.forwards"], flat["board.backwards"]
-        self.margins, self.cut = flat["board.margins"], flat["board.cut"]
+        for name in _COUNTS:
+            setattr(self, name, flat[f"board.{name}"])

@@ -12,7 +12,8 @@ import polars as pl
 
 from holdfast.core.errors import StoreError
 from holdfast.evaluation import tables
-from holdfast.evaluation.checks import Check, checks
+from holdfast.evaluation.check import Check
+from holdfast.evaluation.checks import checks
 from holdfast.evaluation.store import CLEAN, SCHEMA, Store
 from holdfast.evaluation.tables import Rate
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from holdfast.core.errors import ConfigError, StoreError
 from holdfast.engine.snapshot import write_whole
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample": pl.Int64,  # stable id
     "attack": pl.String,  # label of the plan's entry
@@ -61,6 +61,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "dissimilarity": pl.Float64,  # ||x - x'||2 / ||x'||2
     "forwards": pl.Int64,
     "backwards": pl.Int64,
+    "nan_forwards": pl.Int64,  # of these, answers that were not numbers (a margin of NaN or -inf)
+    "nan_backwards": pl.Int64,  # gradients of which most values were not finite
 }
 CLEAN: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample": pl.Int64,

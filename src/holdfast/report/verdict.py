@@ -17,7 +17,8 @@ def verdict(result: Result) -> str:
     """
     if result.n == 0:
         return "No sample has been measured yet: run the same evaluate command again."
-    return " ".join(sentence for sentence in (_found(result), _worth(result), _unfinished(result), _doubts(result)) if sentence)
+    sentences = (_found(result), _worth(result), _numbers(result), _unfinished(result), _doubts(result))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def threat_words(manifest: dict[str, Any]) -> str:
@@ -52,6 +53,12 @@ def _worth(result: Result) -> str:
     if result.robust_rate.of == 0:
         return "Nothing is left to break."
     return "This is an upper bound: an attack that was not made may break more."
+
+
+def _numbers(result: Result) -> str:
+    """Answers that were not numbers, where they are enough to make the robust accuracy meaningless."""
+    found = next((check for check in result.checks if check.name == "finite" and check.status == "fail"), None)
+    return "" if found is None else f"This number cannot be trusted: {found.evidence}."
 
 
 def _unfinished(result: Result) -> str:
