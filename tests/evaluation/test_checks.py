@@ -12,7 +12,18 @@ from holdfast.evaluation.tables import Rate
 
 
 def result(
-    trust=None, robust=(60, 100), reacts=True, refused=0, broken=(), complete=True, attacks=True, records=None, nan=(), dtype=None, **seen
+    trust=None,
+    robust=(60, 100),
+    clean=None,
+    reacts=True,
+    refused=0,
+    broken=(),
+    complete=True,
+    attacks=True,
+    records=None,
+    nan=(),
+    dtype=None,
+    **seen,
 ):
     """As much of a result as checks look at: `broken`: whether each broken sample's example survives 8 bits; `nan`: how many of the 100
     forwards and 100 backwards of the samples 99, 98, ... were not numbers; `seen`: the diagnosis."""
@@ -27,12 +38,15 @@ def result(
         schema=dict.fromkeys(("sample", "forwards", "backwards", "nan_forwards", "nan_backwards"), pl.Int64),
     )
     frame = pl.concat([frame, asked], how="diagonal") if records is None else records
+    if clean is None:
+        clean = pl.DataFrame({"label": [i % 4 for i in range(100)], "prediction": [i % 4 for i in range(100)], "correct": True})
     standing = pl.DataFrame({"sample": range(100), "robust": [i >= 100 - robust[0] for i in range(100)]})
     return SimpleNamespace(
-        complete=complete, n=100, records=frame, standing=standing, labels=["00-a", "01-b"],
+        complete=complete, n=100, clean=clean, records=frame, standing=standing, labels=["00-a", "01-b"],
         facts={"00-a": {"complete": attacks, "refused": refused}}, trust=trust or {}, robust_rate=Rate(*robust),
         manifest={
             "reacts": reacts, "diagnosis": {**vars(known), "reaction": vars(reaction)}, "once": {"choice": {"dtype": dtype}},
+            "model": {"classes": 4},
         },
     )  # fmt: skip
 
@@ -45,6 +59,7 @@ def planted(plants, found, **more):
     return {"trust": {"binarisation": {"plants": plants, "tried": plants, "found": found, "random": 0, "reason": "", **more}}}
 
 
+ANSWERS = pl.DataFrame({"label": [i % 4 for i in range(100)], "prediction": 0, "correct": [i % 4 == 0 for i in range(100)]})
 STRAIGHT = {"doubtful": True, "gradient": "straight"}
 BEATEN = [
     case
@@ -65,6 +80,10 @@ CASES = [
     ("finished", {}, "pass", "all 100 samples"),
     ("finished", {"complete": False}, "warn", "attacks not ended: 01-b"),
     ("finished", {"complete": False, "attacks": False}, "warn", "attacks not ended: 00-a, 01-b"),
+    ("sane", {}, "pass", "clean accuracy 100.0% of 4 classes"),
+    ("sane", {"clean": ANSWERS.head(10)}, "not run", "10 samples"),
+    ("sane", {"clean": ANSWERS}, "fail", "class 0 for 100.0%"),
+    ("sane", {"clean": ANSWERS.filter(pl.col("label") < 1)}, "pass", "of which 1"),
     ("finite", {}, "not run", "no sample was attacked"),
     ("finite", {"nan": [(0, 0)] * 9}, "pass", "0.00% of the 900 answers"),
     (
@@ -130,7 +149,7 @@ def test_a_check_says(name, told, status, words):
 
 def test_every_check_is_asked_once_and_reaches_its_states():
     found = checks(result())
-    assert [check.name for check in found] == list(CHECKS) and len(found) == 14
+    assert [check.name for check in found] == list(CHECKS) and len(found) == 15
     judged = {name: {status for other, _, status, _ in CASES if other == name} for name in CHECKS}
     assert all("pass" in states and len(states) >= 2 for states in judged.values())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.evaluation.check import Check
 from holdfast.evaluation.finite import finite
+from holdfast.evaluation.sane import sane
 
 if TYPE_CHECKING:
     from holdfast.evaluation.result import Result
@@ -174,6 +175,7 @@ def _reacts(result: Result) -> bool:
 
 CHECKS: dict[str, Callable[[Any], Check]] = {
     "finished": _finished,
+    "sane": sane,
     "finite": finite,
     "confirmed": _confirmed,
     "storable": _storable,
