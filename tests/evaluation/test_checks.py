@@ -11,18 +11,43 @@ from holdfast.evaluation.reaction import Reaction
 from holdfast.evaluation.tables import Rate
 
 
-def result(trust=None, robust=(60, 100), reacts=True, refused=0, broken=(), complete=True, attacks=True, records=None, **seen):
-    """As much of a result as checks look at: `broken`: whether each broken sample's example survives 8 bits; `seen`: the diagnosis."""
+def result(
+    trust=None,
+    robust=(60, 100),
+    clean=None,
+    reacts=True,
+    refused=0,
+    broken=(),
+    complete=True,
+    attacks=True,
+    records=None,
+    nan=(),
+    dtype=None,
+    **seen,
+):
+    """As much of a result as checks look at: `broken`: whether each broken sample's example survives 8 bits; `nan`: how many of the 100
+    forwards and 100 backwards of the samples 99, 98, ... were not numbers; `seen`: the diagnosis."""
     reaction = Reaction(**seen.pop("reaction", {}))
     known = Diagnosis(**({"rows": 32, "spread": 3.0} | seen), reaction=reaction)
     frame = pl.DataFrame(
         {"sample": range(len(broken)), "broken": True, "success": True, "eight_bit": list(broken), "status": "broken"},
         schema={"sample": pl.Int64, "broken": pl.Boolean, "success": pl.Boolean, "eight_bit": pl.Boolean, "status": pl.String},
     )
+    asked = pl.DataFrame(
+        [{"sample": 99 - i, "forwards": 100, "backwards": 100, "nan_forwards": f, "nan_backwards": b} for i, (f, b) in enumerate(nan)],
+        schema=dict.fromkeys(("sample", "forwards", "backwards", "nan_forwards", "nan_backwards"), pl.Int64),
+    )
+    frame = pl.concat([frame, asked], how="diagonal") if records is None else records
+    if clean is None:
+        clean = pl.DataFrame({"label": [i % 4 for i in range(100)], "prediction": [i % 4 for i in range(100)], "correct": True})
+    standing = pl.DataFrame({"sample": range(100), "robust": [i >= 100 - robust[0] for i in range(100)]})
     return SimpleNamespace(
-        complete=complete, n=100, records=frame if records is None else records, labels=["00-a", "01-b"],
+        complete=complete, n=100, clean=clean, records=frame, standing=standing, labels=["00-a", "01-b"],
         facts={"00-a": {"complete": attacks, "refused": refused}}, trust=trust or {}, robust_rate=Rate(*robust),
-        manifest={"reacts": reacts, "diagnosis": {**vars(known), "reaction": vars(reaction)}},
+        manifest={
+            "reacts": reacts, "diagnosis": {**vars(known), "reaction": vars(reaction)}, "once": {"choice": {"dtype": dtype}},
+            "model": {"classes": 4},
+        },
     )  # fmt: skip
 
 
@@ -34,6 +59,7 @@ def planted(plants, found, **more):
     return {"trust": {"binarisation": {"plants": plants, "tried": plants, "found": found, "random": 0, "reason": "", **more}}}
 
 
+ANSWERS = pl.DataFrame({"label": [i % 4 for i in range(100)], "prediction": 0, "correct": [i % 4 == 0 for i in range(100)]})
 STRAIGHT = {"doubtful": True, "gradient": "straight"}
 BEATEN = [
     case
@@ -54,6 +80,25 @@ CASES = [
     ("finished", {}, "pass", "all 100 samples"),
     ("finished", {"complete": False}, "warn", "attacks not ended: 01-b"),
     ("finished", {"complete": False, "attacks": False}, "warn", "attacks not ended: 00-a, 01-b"),
+    ("sane", {}, "pass", "clean accuracy 100.0% of 4 classes"),
+    ("sane", {"clean": ANSWERS.head(10)}, "not run", "10 samples"),
+    ("sane", {"clean": ANSWERS}, "fail", "class 0 for 100.0%"),
+    ("sane", {"clean": ANSWERS.filter(pl.col("label") < 1)}, "pass", "of which 1"),
+    ("finite", {}, "not run", "no sample was attacked"),
+    ("finite", {"nan": [(0, 0)] * 9}, "pass", "0.00% of the 900 answers"),
+    (
+        "finite",
+        {"nan": [(1, 0), *[(0, 0)] * 9]},
+        "warn",
+        "0.10% of the 1,000 answers under attack were not numbers (NaN or infinite), on 1 of 60",
+    ),
+    ("finite", {"nan": [(1, 0)] * 2 + [(0, 0)] * 9}, "fail", "on 2 of 60 surviving"),
+    ("finite", {"nan": [(100, 0)]}, "fail", "100.00%"),
+    ("finite", {"nan": [(100, 0)], "robust": (0, 100)}, "warn", "on 0 of 0 surviving"),
+    ("finite", {"nan": [(0, 5)]}, "warn", "5.00% of the gradients"),
+    ("finite", {"nan": [(0, 20)]}, "fail", "20.00% of the gradients"),
+    ("finite", {"nan": [(0, 20)], "reaction": STRAIGHT}, "warn", "20.00% of the gradients"),
+    ("finite", {"nan": [(9, 0)], "dtype": "bfloat16"}, "fail", "9.00%"),
     ("confirmed", {}, "pass", "0 of 0"),
     ("confirmed", {"refused": 1, "broken": [True] * 4}, "pass", "1 of 5"),
     ("confirmed", {"refused": 2, "broken": [True] * 4}, "warn", "2 of 6"),
@@ -104,7 +149,7 @@ def test_a_check_says(name, told, status, words):
 
 def test_every_check_is_asked_once_and_reaches_its_states():
     found = checks(result())
-    assert [check.name for check in found] == list(CHECKS) and len(found) == 13
+    assert [check.name for check in found] == list(CHECKS) and len(found) == 15
     judged = {name: {status for other, _, status, _ in CASES if other == name} for name in CHECKS}
     assert all("pass" in states and len(states) >= 2 for states in judged.values())
 

@@ -6,7 +6,7 @@ import pytest
 from report_bands import RADII, Make, bands
 
 from holdfast.evaluation import Result
-from holdfast.evaluation.checks import Check
+from holdfast.evaluation.check import Check
 from holdfast.report import verdict
 
 

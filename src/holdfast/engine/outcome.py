@@ -13,6 +13,8 @@ from holdfast.engine.probe import Ledger
 from holdfast.engine.verify import Verified
 
 NONE = torch.iinfo(torch.int64).max
+# What the board keeps of each sample and member.
+_COUNTS = ("forwards", "backwards", "nan_forwards", "nan_backwards", "margins", "cut", "fooled")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Outcome:
     goal (it counts as success at size 0, and no attack was made); `done` `[n]`: nothing is left to try. `forwards`, `backwards`
     `[n]` are logical: the sample's siblings up to the winner, verification included; the `wasted_` counts are what the model was
     asked beyond that. `margin`, `weakest` `[n]`: the best margin of the sibling that came furthest, and of the one that came least
-    far; `hits` `[n]`: in how many of its restarts an example was found (those that a success ends early find none). `refused` counts claims
-    that verification did not confirm; `halted`: it was told to stop, and can go on.
+    far; `hits` `[n]`: in how many of its restarts an example was found (those that a success ends early find none). `nan_forwards`,
+    `nan_backwards` `[n]`: how many of its forwards and backwards told nothing, because answers or gradients were not numbers. `refused`
+    counts claims that verification did not confirm; `halted`: it was told to stop, and can go on.
     """
 
     attack: Attack
@@ -60,6 +63,8 @@ class Outcome:
     hits: Tensor
     forwards: Tensor
     backwards: Tensor
+    nan_forwards: Tensor
+    nan_backwards: Tensor
     wasted_forwards: int
     wasted_backwards: int
     refused: int
@@ -80,6 +85,7 @@ class Board:
         self.found = Found.nothing(n).map(torch.clone)
         self.forwards = torch.full((n, group.members), -1, dtype=torch.int32)
         self.backwards = torch.zeros(n, group.members, dtype=torch.int32)
+        self.nan_forwards, self.nan_backwards = torch.zeros_like(self.backwards), torch.zeros_like(self.backwards)
         self.margins = torch.full((n, group.members), -torch.inf, dtype=torch.float32)
         self.cut = torch.zeros(n, group.members, dtype=torch.bool)
         self.fooled = torch.zeros(n, group.members, dtype=torch.bool)
@@ -101,9 +107,12 @@ class Board:
     def _record(
         self, sample: Tensor, member: int, ledger: Ledger, claim: Verified | None, at: Tensor, target: Tensor, radius: Tensor
     ) -> None:
-        asked = torch.zeros_like(ledger.forwards) if claim is None else claim.forwards
+        none = torch.zeros_like(ledger.forwards)
+        asked, nan = (none, none) if claim is None else (claim.forwards, claim.nan_forwards)
         self.forwards[sample, member] = (ledger.forwards + asked).int()
         self.backwards[sample, member] = ledger.backwards.int()
+        self.nan_forwards[sample, member] = (ledger.nan_forwards + nan).int()
+        self.nan_backwards[sample, member] = ledger.nan_backwards.int()
         self.margins[sample, member] = ledger.margin.float()
         if claim is None:
             return
@@ -147,12 +156,10 @@ class Board:
         return fooled.unflatten(1, (-1, max(1, self.group.rivals))).any(dim=2).sum(dim=1)
 
     def flatten(self) -> dict[str, Tensor]:
-        state = {
-            "forwards": self.forwards, "backwards": self.backwards, "margins": self.margins, "cut": self.cut, "fooled": self.fooled,
-        }  # fmt: skip
+        state = {name: getattr(self, name) for name in _COUNTS}
         return {f"board.{name}": t for name, t in state.items()} | self.found.flatten("found.")
 
     def restore(self, flat: dict[str, Tensor]) -> None:
         self.found = Found.unflatten(flat, "found.")
-        self.forwards, self.backwards = flat["board.forwards"], flat["board.backwards"]
-        self.margins, self.cut, self.fooled = flat["board.margins"], flat["board.cut"], flat["board.fooled"]
+        for name in _COUNTS:
+            setattr(self, name, flat[f"board.{name}"])

@@ -11,7 +11,7 @@ from holdfast.core.errors import ConfigError
 from holdfast.core.types import Answer, Batch, Model, Out
 from holdfast.engine.noise import drawn, model_noise
 from holdfast.engine.pieces import Asker, Pieces
-from holdfast.engine.probe import EngineProbe
+from holdfast.engine.probe import Costs, EngineProbe
 
 
 class BareProbe(EngineProbe):
@@ -20,7 +20,10 @@ class BareProbe(EngineProbe):
     def _asked(self) -> Tensor:
         return torch.full_like(self.step, self.asks)
 
-    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: Tensor) -> None:
+    def _lost(self, g: Tensor) -> Tensor:
+        return torch.zeros(len(g), device=g.device)
+
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, costs: Costs) -> None:
         pass
 
 

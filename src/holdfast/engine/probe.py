@@ -19,7 +19,11 @@ from holdfast.engine.pieces import Asker
 
 @dataclass(frozen=True)
 class Ledger(Rows):
-    """What is known of each row: `hit` a claim stands; its `point`, `size`, `margin`, the row's `step` then; what it has asked so far."""
+    """What is known of each row: `hit` a claim stands; its `point`, `size`, `margin`, the row's `step` then; what it has asked so far.
+
+    `nan_forwards`: queries whose margin was NaN or −∞ (NaN or infinite logits), so that they told nothing; `nan_backwards`: gradients of
+    which most values were not finite.
+    """
 
     hit: Tensor
     point: Tensor
@@ -28,6 +32,8 @@ class Ledger(Rows):
     step: Tensor
     forwards: Tensor
     backwards: Tensor
+    nan_forwards: Tensor
+    nan_backwards: Tensor
 
     @classmethod
     def fresh(cls, zero: Tensor) -> Ledger:
@@ -35,13 +41,23 @@ class Ledger(Rows):
         n = len(zero)
         count = torch.zeros(n, dtype=torch.int64, device=zero.device)
         floats = zero.new_full((n,), torch.inf)
-        return cls(torch.zeros_like(count, dtype=torch.bool), zero, floats, -floats, count, count, count)
+        return cls(torch.zeros_like(count, dtype=torch.bool), zero, floats, -floats, count, count, count, count, count)
 
 
 @dataclass(frozen=True)
 class _Reply(Rows):
     out: Out
     extra: Named
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one query of every row costs it, and how much of that told nothing: counts, each `[n]` but the first."""
+
+    forwards: int
+    backwards: Tensor
+    nan_forwards: Tensor
+    nan_backwards: Tensor
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ class EngineProbe:
                 total = value.sum()
             g = _gradient(total, q)
             self.asker.backwards += len(q)
-            return _Reply(out.map(Tensor.detach), Named({"value": value.detach(), "g": _finite(g)}))
+            return _Reply(out.map(Tensor.detach), Named({"value": value.detach(), "g": _finite(g), "lost": self._lost(g.unsqueeze(1))}))
 
         answer, extra = self._ask(p, where, draws, one, backwards=1)
         return answer, extra["value"], extra["g"]
@@ -114,12 +130,13 @@ class EngineProbe:
                 index = (~self.attack.goal.wrong(out, batch)).nonzero().squeeze(1)
                 # A forward costs about as much as a backward: where many rows have fallen, those that stand are asked once more.
                 if not len(index) or (k + 1) * self.asker.filled(len(index)) < k * len(q):
-                    out, slopes = out.map(Tensor.detach), q.new_zeros(len(q), k, *q.shape[1:])
+                    out, slopes, lost = out.map(Tensor.detach), q.new_zeros(len(q), k, *q.shape[1:]), torch.zeros(len(q), device=q.device)
                     if len(index):
                         some, rest = batch[index], [t[index] for t in (number, q.detach(), wanted, *less)]
                         part = self.asker.each(len(index), lambda rows: one(some[rows], *(t[rows] for t in rest), settle=False))
                         slopes = slopes.index_copy(0, index, part.extra.tensors["jacobian"])
-                    return _Reply(out, Named({"jacobian": slopes}))
+                        lost = lost.index_copy(0, index, part.extra.tensors["lost"])
+                    return _Reply(out, Named({"jacobian": slopes, "lost": lost}))
             with torch.enable_grad():
                 every = torch.cat([out.logits, out.logits.sum(dim=1, keepdim=True)], dim=1)
                 columns = every.gather(1, wanted % every.shape[1])
@@ -127,7 +144,8 @@ class EngineProbe:
                 totals = columns.sum(dim=0).unbind()
             rows = [_gradient(totals[i], q, keep=i < k - 1) for i in range(k)]
             self.asker.backwards += k * len(q)
-            return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(torch.stack(rows, dim=1))}))
+            jacobian = torch.stack(rows, dim=1)
+            return _Reply(out.map(Tensor.detach), Named({"jacobian": _finite(jacobian), "lost": self._lost(jacobian)}))
 
         more = (classes,) if base is None else (classes, base)
         answer, extra = self._ask(p, where, draws, one, *more, backwards=k, standing=standing)
@@ -175,18 +193,28 @@ class EngineProbe:
             return _Told(reply, goal.wrong(reply.out, self.batch), goal.margin(reply.out, self.batch))
 
         told, fooled = draw(0), None
+        nan = unusable(told.margin)
         if draws > 1:
             fooled = told.wrong.int()
             for place in range(1, draws):
                 again = draw(place)
-                told, fooled = told.merge([again], _add), fooled + again.wrong
+                told, fooled, nan = told.merge([again], _add), fooled + again.wrong, nan + unusable(again.margin)
             told = told.map(lambda t: t / draws if t.is_floating_point() else t)
         wrong = told.wrong if fooled is None else (fooled > 0) & (fooled >= self.share * draws)
         answer = Answer(told.reply.out, wrong, told.margin, self.threat.size(self.batch.x, p))
-        self._note(answer, p, where, draws, backwards * ~wrong if standing else torch.full_like(self.step, backwards))
-        return answer, told.reply.extra.tensors
+        extra = told.reply.extra.tensors
+        # A mean over the draws, like every number of a reply.
+        lost = (extra["lost"] * draws).nan_to_num().round().long() if backwards else torch.zeros_like(nan)
+        costs = Costs(draws, draws * (backwards * ~wrong if standing else torch.full_like(self.step, backwards)), nan, lost)
+        self._note(answer, p, where, costs)
+        return answer, extra
 
-    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, draws: int, backwards: Tensor) -> None:
+    def _lost(self, g: Tensor) -> Tensor:
+        """How many of each row's gradients `[n, k, ...]` have mostly values that are not finite: `[n]`, a real number."""
+        finite = g.isfinite().flatten(2)
+        return (finite.sum(dim=2) * 2 < finite.shape[2]).float().sum(dim=1)
+
+    def _note(self, answer: Answer, p: Tensor, where: Tensor | None, costs: Costs) -> None:
         book, keep = self.ledger, self.attack.keep
         # After the first success a row that stops there asks nothing more: what the batch still computes for it is waste.
         asked = ~book.hit if keep == "first" and self.attack.stop.early else torch.ones_like(book.hit)
@@ -209,8 +237,10 @@ class EngineProbe:
             torch.where(better, answer.size, book.size),
             torch.where(closer, answer.margin, book.margin),
             torch.where(better, self.step, book.step),
-            book.forwards + draws * asked,
-            book.backwards + draws * backwards * asked,
+            book.forwards + costs.forwards * asked,
+            book.backwards + costs.backwards * asked,
+            book.nan_forwards + costs.nan_forwards * asked,
+            book.nan_backwards + costs.nan_backwards * asked,
         )
 
 
@@ -247,3 +277,8 @@ def _spread(answer: Tensor, index: Tensor, where: Tensor) -> Tensor:
 def _finite(g: Tensor) -> Tensor:
     """A gradient that is not a number moves nothing."""
     return g.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def unusable(margin: PerRow) -> Tensor:
+    """1 for each row whose margin is NaN or −∞, so that its answer tells an attack nothing; 0 elsewhere."""
+    return (~(margin > -torch.inf)).long()

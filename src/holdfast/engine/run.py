@@ -239,8 +239,8 @@ class _Run:
         if bool(done.any()):
             index = done.nonzero().squeeze(1).to(group.device)
             refused = self._settle(slots[index], self.state[index], over[index], room[index])
-            done[index.cpu()[refused]] = False
-            slots = self._reopened(slots, index[refused.to(index.device)], self.setting.verdict.asks)
+            done[index.cpu()[refused[0]]] = False
+            slots = self._reopened(slots, index[refused[0].to(index.device)], self.setting.verdict.asks, refused[1])
             self.slots = slots
         keep = ~(done | self.board.cancelled(slots.sample.cpu(), slots.batch.group.cpu()))
         if bool(keep.all()):
@@ -260,8 +260,9 @@ class _Run:
             room = torch.minimum(room, share.to(room.device))
         return room - slots.ledger.forwards - self.cost - self.reserve
 
-    def _settle(self, rows: Slots, state: Rows, over: Tensor, room: Tensor) -> Tensor:
-        """Verify and record finished rows; the positions (on the host) of refused claims whose rows have steps left."""
+    def _settle(self, rows: Slots, state: Rows, over: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+        """Verify and record finished rows; the positions (on the host) of refused claims whose rows have steps left, and how many of the
+        forwards that refused each answered no number."""
         pending = self.attack.rule.pending(state)
         hit = rows.ledger.hit
         point, at = rows.ledger.point, rows.ledger.step
@@ -278,7 +279,7 @@ class _Run:
             sample, member, at, target, radius = (t[claimless] for t in host)
             self.board.record(sample, member, ledger[claimless], None, at, target, radius)
         if not len(index):
-            return index.cpu()
+            return index.cpu(), index.cpu()
         claim = self.verify(rows.batch[index], point[index], self.probe.asks, rows.ledger.forwards[index]).map(lambda t: t.cpu())
         self.probe.asks += 1
         where = index.cpu()
@@ -288,14 +289,16 @@ class _Run:
         chosen = where[final]
         sample, member, at, target, radius = (t[chosen] for t in host)
         self.board.record(sample, member, ledger[chosen], claim[final], at, target, radius)
-        return where[again]
+        return where[again], claim.nan_forwards[again]
 
     @staticmethod
-    def _reopened(slots: Slots, index: Tensor, asks: int) -> Slots:
+    def _reopened(slots: Slots, index: Tensor, asks: int, nan: Tensor) -> Slots:
         """Rows whose claim was refused, at the price of `asks`, search on."""
         book = slots.ledger
         forwards = book.forwards.index_add(0, index, torch.full_like(index, asks))
-        return replace(slots, ledger=replace(book, hit=book.hit.index_fill(0, index, False), forwards=forwards))
+        nan_forwards = book.nan_forwards.index_add(0, index, nan.to(index.device))
+        hit = book.hit.index_fill(0, index, False)
+        return replace(slots, ledger=replace(book, hit=hit, forwards=forwards, nan_forwards=nan_forwards))
 
     def _save(self) -> None:
         tensors = self.board.flatten() | {"age": self.age}
@@ -336,7 +339,9 @@ class _Run:
         board = self.board
         counted = board.counted() & (board.forwards >= 0)
         forwards = (board.forwards * counted).sum(dim=1) + self.clean_cost
-        backwards = (board.backwards * counted).sum(dim=1)
+        backwards, nan_forwards, nan_backwards = (
+            (t * counted).sum(dim=1) for t in (board.backwards, board.nan_forwards, board.nan_backwards)
+        )
         done = board.done()
         # Not asked for, or wrong already: nothing to do; too small a budget: unfinished business.
         attempted = torch.zeros_like(done)
@@ -347,8 +352,8 @@ class _Run:
         weakest = torch.where(counted, board.margins, torch.inf).amin(dim=1)
         return Outcome(
             self.stated, board.adversarial, self.wrong | (board.found.member != NONE), self.wrong, done, board.found, margin, weakest,
-            board.hits(), forwards, backwards, self.asker.forwards - int(forwards.sum()), self.asker.backwards - int(backwards.sum()),
-            board.refused, self.seconds, halted and not bool(board.done()[self.todo].all()),
+            board.hits(), forwards, backwards, nan_forwards, nan_backwards, self.asker.forwards - int(forwards.sum()),
+            self.asker.backwards - int(backwards.sum()), board.refused, self.seconds, halted and not bool(board.done()[self.todo].all()),
         )  # fmt: skip
 
 

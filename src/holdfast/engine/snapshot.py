@@ -17,6 +17,8 @@ from torch import Tensor
 from holdfast.core.errors import StoreError
 
 Facts = dict[str, str | int | float]
+FORM = 2
+"""Counts up when a snapshot holds other tensors: an older one is then refused, not misread."""
 
 
 class Snapshots:
@@ -85,9 +87,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def identity(attack: str, seed: int, ids: Tensor, todo: Tensor) -> str:
-    """What makes a run that run: its attack's digest, its seed, and which samples it is made on."""
+    """What makes a run that run: its attack's digest, its seed, which samples it is made on, and what a snapshot holds."""
     rows = hashlib.sha256(ids.numpy().tobytes() + todo.numpy().tobytes())
-    return f"{attack} seed {seed} rows {rows.hexdigest()[:16]}"
+    return f"{attack} seed {seed} rows {rows.hexdigest()[:16]} form {FORM}"
 
 
 def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

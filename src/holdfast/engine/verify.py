@@ -12,12 +12,14 @@ from holdfast.core.rows import Rows
 from holdfast.core.types import Batch, Goal, Model, Out, PerRow, Threat, Verdict
 from holdfast.engine.noise import ROUNDED, VERIFIED, drawn, model_noise
 from holdfast.engine.pieces import Asker
+from holdfast.engine.probe import unusable
 
 
 @dataclass(frozen=True)
 class Verified(Rows):
     """What verification found of each claim: the stored `point`, whether it `holds`, the `share` of asks fooled, margin, class and
-    softmax confidence of the last answer, the change's `size`, and whether it still fools when stored with 8 bits a value."""
+    softmax confidence of the last answer, the change's `size`, whether it still fools when stored with 8 bits a value, and its forwards,
+    of which `nan_forwards` answered no number."""
 
     point: Tensor
     holds: Tensor
@@ -28,6 +30,7 @@ class Verified(Rows):
     size: Tensor
     eight_bit: Tensor
     forwards: Tensor
+    nan_forwards: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Verifier:
         bounds = self.model.bounds
         point, size = self.threat.land(batch.x, p, batch.radius)
         point = bounds.clamp(point)
-        share, margin, out = self._fooled(batch, point, ask, asked + VERIFIED)
+        share, margin, out, nan = self._fooled(batch, point, ask, asked + VERIFIED)
         inside = (size <= batch.radius * (1 + 1e-5) + 1e-6) & bounds.contain(point)
         holds = inside & (share >= self.verdict.share) & (share > 0)
         forwards = torch.full_like(batch.key, self.verdict.asks)
@@ -62,10 +65,11 @@ class Verifier:
             eight_bit = eight_bit.index_copy(0, index, (again >= self.verdict.share) & (again > 0))
             forwards = forwards + self.verdict.asks * holds
         prediction, confidence = predicted(out)
-        return Verified(point, holds, share, margin, prediction, confidence, size, eight_bit, forwards)
+        return Verified(point, holds, share, margin, prediction, confidence, size, eight_bit, forwards, nan)
 
-    def _fooled(self, batch: Batch, point: Tensor, ask: int, first: Tensor) -> tuple[PerRow, PerRow, Out]:
+    def _fooled(self, batch: Batch, point: Tensor, ask: int, first: Tensor) -> tuple[PerRow, PerRow, Out, Tensor]:
         count = torch.zeros(len(batch), dtype=torch.float64, device=point.device)
+        nan = torch.zeros_like(batch.key)
 
         def one(rows: slice | Tensor, again: int) -> Out:
             x = self.asker.pieces.arrange(point[rows].clone())
@@ -74,8 +78,9 @@ class Verifier:
         for again in range(self.verdict.asks):
             with model_noise(self.model, self.seed, ask * 1000 + again, purpose=1), torch.no_grad():
                 out = self.asker.each(len(batch), partial(one, again=again))
-            count = count + self.goal.wrong(out, batch)
-        return count / self.verdict.asks, self.goal.margin(out, batch), out
+            margin = self.goal.margin(out, batch)
+            count, nan = count + self.goal.wrong(out, batch), nan + unusable(margin)
+        return count / self.verdict.asks, margin, out, nan
 
 
 def predicted(out: Out) -> tuple[Tensor, PerRow]:

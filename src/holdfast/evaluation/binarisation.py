@@ -13,7 +13,7 @@ from holdfast.core.errors import ConfigError, ModelError
 from holdfast.core.expect import typed
 from holdfast.engine import Samples, admit, run
 from holdfast.engine.setting import Setting
-from holdfast.evaluation.checks import Check, Status
+from holdfast.evaluation.check import Check, Status
 from holdfast.evaluation.planting import Binarised, binarised
 from holdfast.evaluation.readout import planted
 from holdfast.models import Classifier

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from holdfast.evaluation.check import Check
+from holdfast.evaluation.finite import finite
+from holdfast.evaluation.sane import sane
 
 if TYPE_CHECKING:
     from holdfast.evaluation.result import Result
 
-Status = Literal["pass", "warn", "fail", "not run"]
-
 BEATEN = 0.1
 """The share of tried survivors that another method may break before the number is not to be trusted."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question about a result and its answer."""
-
-    name: str
-    status: Status
-    evidence: str
-    remedy: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def checks(result: Result) -> list[Check]:
@@ -203,6 +191,8 @@ def _reacts(result: Result) -> bool:
 CHECKS: dict[str, Callable[[Any], Check]] = {
     "finished": _finished,
     "converged": _converged,
+    "sane": sane,
+    "finite": finite,
     "confirmed": _confirmed,
     "storable": _storable,
     "deterministic": _deterministic,

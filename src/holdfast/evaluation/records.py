@@ -67,6 +67,8 @@ def frame(
         "confidence": torch.where(success, found.confidence, confidence),
         "forwards": outcome.forwards[index],
         "backwards": outcome.backwards[index],
+        "nan_forwards": outcome.nan_forwards[index],
+        "nan_backwards": outcome.nan_backwards[index],
         **measures,
     }
     table = pl.DataFrame({name: column.numpy() for name, column in columns.items()})

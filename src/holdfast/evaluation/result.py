@@ -14,7 +14,8 @@ import torch
 from holdfast.core.errors import StoreError
 from holdfast.evaluation import tables
 from holdfast.evaluation.audit import Audit, audit
-from holdfast.evaluation.checks import Check, checks
+from holdfast.evaluation.check import Check
+from holdfast.evaluation.checks import checks
 from holdfast.evaluation.depth import Depth
 from holdfast.evaluation.store import CLEAN, SCHEMA, Store
 from holdfast.evaluation.tables import Rate

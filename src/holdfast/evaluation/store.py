@@ -65,6 +65,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "dissimilarity": pl.Float64,  # ||x - x'||2 / ||x'||2
     "forwards": pl.Int64,
     "backwards": pl.Int64,
+    "nan_forwards": pl.Int64,  # of these, answers that were not numbers (a margin of NaN or -inf)
+    "nan_backwards": pl.Int64,  # gradients of which most values were not finite
 }
 CLEAN: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample": pl.Int64,

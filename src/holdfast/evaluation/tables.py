@@ -56,7 +56,7 @@ def by_attack(clean: pl.DataFrame, records: pl.DataFrame, labels: list[str]) -> 
     `tried`; `broken` within the threat; `accuracy_after` it and all before it (the pointwise worst case); `accuracy_alone` where it
     was made on every correct sample; `success_rate` broken / tried; `altered_rate` the share of all N samples whose answer it
     changed; `dissimilarity` mean of ||x − x'||₂/||x'||₂ over the broken; median sizes; queries per tried sample; the share that
-    survives 8-bit storage.
+    survives 8-bit storage; `nan_forwards`, `nan_backwards`: answers and gradients that were not numbers, in all.
     """
     n, correct = len(clean), int(clean["correct"].sum())
     fallen: set[int] = set()
@@ -83,6 +83,8 @@ def by_attack(clean: pl.DataFrame, records: pl.DataFrame, labels: list[str]) -> 
                 "forwards": part["forwards"].mean(),
                 "backwards": part["backwards"].mean(),
                 "eight_bit": won["eight_bit"].mean(),
+                "nan_forwards": int(part["nan_forwards"].sum()),
+                "nan_backwards": int(part["nan_backwards"].sum()),
             }
         )
     return rows

@@ -23,6 +23,11 @@ def at(logits: Tensor, index: Tensor) -> Tensor:
     return logits.gather(1, index.unsqueeze(1)).squeeze(1)
 
 
+def _sure(fooled: Mask, margin: PerRow, confidence: float) -> Mask:
+    """`fooled` where the margin is a number (it is none for NaN and for ∞ − ∞), and at least `confidence` where that is asked for."""
+    return fooled & (margin >= confidence if confidence else ~margin.isnan())
+
+
 @dataclass(frozen=True)
 class Untargeted(Goal):
     """Any class but the label, by a margin of at least `confidence` (in logits).
@@ -33,8 +38,7 @@ class Untargeted(Goal):
     confidence: float = 0.0
 
     def wrong(self, out: Out, batch: Batch) -> Mask:
-        fooled = (out.logits.argmax(dim=1) != batch.y) & ~out.logits.isnan().any(dim=1)
-        return fooled & (self.margin(out, batch) >= self.confidence) if self.confidence else fooled
+        return _sure(out.logits.argmax(dim=1) != batch.y, self.margin(out, batch), self.confidence)
 
     def margin(self, out: Out, batch: Batch) -> PerRow:
         return best_other(out.logits, batch.y) - at(out.logits, batch.y)
@@ -57,8 +61,7 @@ class Targeted(Goal):
             raise ConfigError(f"choose={self.choose!r}: expected 'likely', 'least_likely' or 'random'")
 
     def wrong(self, out: Out, batch: Batch) -> Mask:
-        fooled = (out.logits.argmax(dim=1) == batch.target) & ~out.logits.isnan().any(dim=1)
-        return fooled & (self.margin(out, batch) >= self.confidence) if self.confidence else fooled
+        return _sure(out.logits.argmax(dim=1) == batch.target, self.margin(out, batch), self.confidence)
 
     def margin(self, out: Out, batch: Batch) -> PerRow:
         return at(out.logits, batch.target) - best_other(out.logits, batch.target)

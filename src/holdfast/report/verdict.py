@@ -17,9 +17,8 @@ def verdict(result: Result) -> str:
     """
     if result.n == 0:
         return "No sample has been measured yet: run the same evaluate command again."
-    return " ".join(
-        sentence for sentence in (_found(result), _worth(result), _search(result), _unfinished(result), _doubts(result)) if sentence
-    )
+    sentences = (_found(result), _worth(result), _search(result), _numbers(result), _unfinished(result), _doubts(result))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def threat_words(manifest: dict[str, Any]) -> str:
@@ -68,6 +67,12 @@ def _search(result: Result) -> str:
     if not found.left_out:
         return words
     return f"{words} What was left out to save time would break at most {found.left_out:.2g} (95 %)."
+
+
+def _numbers(result: Result) -> str:
+    """Answers that were not numbers, where they are enough to make the robust accuracy meaningless."""
+    found = next((check for check in result.checks if check.name == "finite" and check.status == "fail"), None)
+    return "" if found is None else f"This number cannot be trusted: {found.evidence}."
 
 
 def _unfinished(result: Result) -> str:
