@@ -74,7 +74,7 @@ def harden(sheet: Sheet, name: str, one: Hardening, out: Path, quick: bool) -> N
     again = ", resumed" if (out / name).exists() else ""
     trained = train(model, (x, y), recipe, threat, 40 if quick else 500, out / name, watch=lambda step, steps, row: tell(name, step, row))
     minutes = trained.history[-1]["seconds"] / 60
-    found = evaluate(trained.model, one.test(64 if quick else one.images), threat, out=out / name / "evaluation")
+    found = evaluate(trained.model, one.test(64 if quick else one.images), threat, suite="standard-1", out=out / name / "evaluation")
     robust, clean = (Rate(round(share * found.n), found.n) for share in (found.robust_accuracy, found.clean_accuracy))
     sheet.row(
         f"hardened: {name}, {len(y):,} training images, {recipe.epochs} epochs", found.n,

@@ -174,7 +174,7 @@ def score(method: Method, name: str, seed: int, images: int, out: Path, few: int
     order = torch.randperm(len(test_x), generator=torch.Generator().manual_seed(seed))[: images // 5 if name in RANDOM else images]
     threat, test = Linf(RADIUS), from_tensors(test_x[order], test_y[order])
     model = trained(method, name, from_tensors(x[:few], y[:few]), seed, out)
-    found = evaluate(model, test, threat, out=out / "evaluation", seed=seed, trust=False)
+    found = evaluate(model, test, threat, suite="standard-1", out=out / "evaluation", seed=seed, trust=False)
     believed = validated(model, test, threat, seed)["robust"]
     return Score(round(found.clean_accuracy * found.n), round(believed * found.n), round(found.robust_accuracy * found.n), found.n)
 
