@@ -161,8 +161,10 @@ class Result:
 
     @cached_property
     def attacks(self) -> list[dict[str, Any]]:
-        """The per-attack table: `tables.by_attack` with the plan's words and the costs."""
+        """The per-attack table: `tables.by_attack` with the plan's words and the costs, without attacks of levels that were not made."""
+        deeper = {entry["label"] for entry in self.manifest["attacks"] if entry["level"]}
         rows = tables.by_attack(self.clean, self.records, [label for label in self.labels if label in self.facts])
+        rows = [row for row in rows if row["tried"] or row["attack"] not in deeper]
         return [row | {"call": self.facts[str(row["attack"])]["attack"], **_costs(self.facts[str(row["attack"])])} for row in rows]
 
     @cached_property

@@ -41,7 +41,7 @@ def charts(result: Result) -> list[Chart]:
     if found["iterations"]:
         drawn.append(_iterations(found["iterations"]))
     if len(found["queries"]) > 1:
-        drawn.append(_queries(found["queries"]))
+        drawn.append(_queries(result, found["queries"]))
     if found["sizes"]:
         drawn.append(_sizes(found["sizes"], threat["norm"], threat["radius"]))
     if found["confusion"]:
@@ -82,10 +82,25 @@ def _iterations(found: dict[str, Points]) -> Chart:
     return Chart("iterations", "Accuracy against iterations", words, data, layout_of("steps taken", "accuracy"))
 
 
-def _queries(points: Points) -> Chart:
-    data = [_stairs(0, "whole plan", _column(points, "forwards"), _column(points, "accuracy"))]
+def _queries(result: Result, points: Points) -> Chart:
+    x, y, audit = _column(points, "forwards"), _column(points, "accuracy"), result.audit
+    data = [_stairs(0, "whole plan", x, y)]
     words = "Accuracy left when every sample may cost so many forward passes, over the attacks in the plan's order."
     layout = layout_of("forward passes per sample", "accuracy") | {"showlegend": False}
+    if audit is not None and y[-1] > 0:
+        least = max(0.0, y[-1] - (audit.remaining_most + audit.left_out) / max(1, audit.n))
+        band = {
+            "type": "rect",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": least,
+            "y1": y[-1],
+            "fillcolor": "var(--band)",
+            "line": {"width": 0},
+        }
+        layout |= {"shapes": [band | {"layer": "below"}]}
+        words += " The band below its end is what more of the same search, and what was left out, would break at most (95 %)."
     return Chart("queries", "Accuracy against queries", words, data, layout)
 
 

@@ -43,7 +43,7 @@ def _headlines(result: Result) -> list[tuple[str, str, str]]:
     return [
         ("clean accuracy", percent(clean.value), f"{clean.of:,} of {n:,}; 95 % interval {interval(clean)}"),
         ("robust accuracy", percent(robust.value), f"{robust.of:,} of {n:,}; 95 % interval {interval(robust)}"),
-        ("samples", f"{n:,}", f"of {result.manifest['data']['samples']:,} in the plan; {counted(len(result.facts), 'attack')} made"),
+        ("samples", f"{n:,}", f"of {result.manifest['data']['samples']:,} in the plan; {counted(len(result.attacks), 'attack')} made"),
         ("queries per sample", figure(result.forwards / n), f"forward passes; {figure(result.backwards / n)} backward"),
         ("time in attacks", seconds(result.seconds), f"{figure(1000 * result.seconds / n)} ms per sample"),
     ]
