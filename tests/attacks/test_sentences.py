@@ -43,7 +43,8 @@ def test_what_cannot_be_meant_is_refused(make):
 @pytest.mark.parametrize("attack", [
     fgsm(8 / 255), fgsm(L2(0.5), targeted=True), bim(0.3, steps=7), bim_a(0.3), bim_b(0.3, step=0.01), least_likely(16 / 255, steps=5),
     pgd(L1(12.0), steps=20, restarts=3), pgd(0.1, early=False, random_start=False), mi_fgsm(0.1, decay=0.9), apgd(8 / 255, objective="dlr"),
-    apgd(8 / 255, eot=20), apgd(L1(12.0), slide=True), apgd_targeted(L1(12.0), larger_radii=False), apgd_targeted(L2(0.5), rivals=3), deepfool(), deepfool(Linf(math.inf), overshoot=0.1),
+    apgd(8 / 255, eot=20), apgd(L1(12.0), slide=True), apgd_targeted(L1(12.0), larger_radii=False), apgd_targeted(L2(0.5), rivals=3),
+    deepfool(), deepfool(Linf(math.inf), overshoot=0.1),
     carlini_wagner(confidence=5.0, targeted=True), cosine(8 / 255), cosine(L2(0.5), steps=7, restarts=4, rivals=3, decay=0.9, share=1.5),
     cosine(0.1, restarts=2, starts=("clean", "corner")), cosine(0.1, starts=("diversified",)),
 ], ids=str)  # fmt: skip
