@@ -182,7 +182,7 @@ def test_what_only_l1_knows_is_refused_elsewhere(make):
 
 
 # The authors' code, 100 steps of the cross-entropy, one start, on the first 50 test images: mean of three seeds.
-AUTHORS = {False: 0.0, True: 0.0}
+AUTHORS = {False: 0.58, True: 0.267}
 
 
 @pytest.mark.parametrize("larger", [False, True])
@@ -193,4 +193,4 @@ def test_no_image_more_withstands_than_under_the_authors_code(data_dir, larger):
         y = torch.from_numpy(file["y_test"][:50]).long()
     outcomes = [run(apgd(L1(10.0), larger_radii=larger), Classifier(net, 10), Samples.of(x, y), Setting(seed)) for seed in range(3)]
     left = sum(float((~outcome.success).double().mean()) for outcome in outcomes) / 3
-    assert left <= AUTHORS[larger] + 0.02
+    assert left <= AUTHORS[larger]
