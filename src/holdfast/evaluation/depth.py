@@ -163,7 +163,7 @@ def depth(
             fallen[where[broken]] = True
             tried = max(tried, len(table))
             pay = pays.get(entry.family, Pay(0, 0))
-            pays[entry.family] = pay.more(int(broken.sum()), int(table["forwards"].sum() + table["backwards"].sum()))
+            pays[entry.family] = pay.more(int(broken.sum()), sum(int(table[name].sum()) for name in ("forwards", "backwards")))
         if not tried:
             break
         levels.append(Level(tried, int((fallen & ~before).sum()), int((hits == 1).sum())))

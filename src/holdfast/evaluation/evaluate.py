@@ -30,7 +30,7 @@ from holdfast.engine.noise import kept_generators
 from holdfast.engine.snapshot import Snapshots
 from holdfast.evaluation.depth import ENOUGH, Depth, calibration_set, depth
 from holdfast.evaluation.diagnosis import Diagnosis, calibration, diagnose
-from holdfast.evaluation.entry import History
+from holdfast.evaluation.entry import Entry, History
 from holdfast.evaluation.evidence import gather
 from holdfast.evaluation.plan import CONVERGE, Budget, Plan, plan
 from holdfast.evaluation.reaction import Reaction
@@ -191,7 +191,9 @@ class _Run:
         standing = surviving = correct.clone()
         position = {int(sample): i for i, sample in enumerate(self.samples.ids.tolist())}
         history = screened = History.begin(torch.from_numpy(clean["margin"].to_numpy().copy()))
-        calibrates, level, tables, hits = self.deep is None and bool(self.plan.levels), 0, [], torch.zeros(len(correct), dtype=torch.int64)
+        calibrates, level = self.deep is None and bool(self.plan.levels), 0
+        tables: list[pl.DataFrame] = []
+        hits = torch.zeros(len(correct), dtype=torch.int64)
         for place, entry in enumerate(self.plan.entries):
             if entry.level > level:
                 if level == 0:
