@@ -49,7 +49,9 @@ def signs(data: Path) -> tuple[nn.Module, Tensor, Tensor, int, float]:
 @pytest.mark.parametrize("case", [mnist, signs], ids=lambda case: case.__name__)
 def test_the_verdicts_on_record(case, data_dir: Path) -> None:
     net, x, y, classes, radius = case(data_dir)
-    copied, result = (evaluate(Classifier(net, classes), (x, y), Linf(radius), trust=False, replica=replica) for replica in (True, False))
+    copied, result = (
+        evaluate(Classifier(net, classes), (x, y), Linf(radius), "standard-1", trust=False, replica=replica) for replica in (True, False)
+    )
     verdicts, same = ("".join("10"[not flag] for flag in each.standing["robust"]) for each in (result, copied))
     assert same == verdicts
     assert copied.forwards == pytest.approx(result.forwards, rel=0.35)
