@@ -1,8 +1,8 @@
 """Claim: `standard-2`, trust checks included, takes a fraction of AutoAttack's processor time, both as a user runs them, in one process.
 
 AutoAttack (authors' code, `standard`, --autoattack DIR) on the first 200 images of three models that chose no constant; its cost for
-100 and for 1,000 images is that per image. `standard-2` on 100 and on 1,000 images with everything a bare `evaluate` does: looking at the model,
-choosing a copy to search on, calibration, attacks, verification, trust checks. Processor seconds of one thread.
+100 and for 1,000 images is that per image. `standard-2` on 100 and on 1,000 images with everything a bare `evaluate` does: looking at
+the model, choosing a copy to search on, calibration, attacks, verification, trust checks. Processor seconds of one thread.
 Bar: where search ended at level 2, ≥ 6 × at n = 100 and ≥ 20 × at n = 1,000; queries at n = 1,000 ≥ 20 × fewer forwards, ≥ 10 × backwards.
 Command: OMP_NUM_THREADS=1 scripts/bench standard_time -- --autoattack DIR [--models NAME.THREAT ...]
 Runs on: cpu

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 RECORD = HERE / "standard_2.json"
 
 
-@pytest.mark.parametrize("label", ["mnist_interval.linf_0.1", "digits_trades_l2.l2_1"])
+@pytest.mark.parametrize("label", ["mnist_interval.linf_0.1", "digits_attention_pgd.linf_0.1"])
 def test_the_verdicts_on_record(label: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE.parents[1] / "benchmarks"))
     case = next(case for case in importlib.import_module("reference_verdicts").cases() if case.label == label)
