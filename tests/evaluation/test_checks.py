@@ -23,10 +23,12 @@ def result(
     records=None,
     nan=(),
     dtype=None,
+    late=(),
     **seen,
 ):
     """As much of a result as checks look at: `broken`: whether each broken sample's example survives 8 bits; `nan`: how many of the 100
-    forwards and 100 backwards of the samples 99, 98, ... were not numbers; `seen`: the diagnosis."""
+    forwards and 100 backwards of the samples 99, 98, ... were not numbers; `late`: the steps at which a random search of 5,000 queries
+    broke each of its samples; `seen`: the diagnosis."""
     reaction = Reaction(**seen.pop("reaction", {}))
     known = Diagnosis(**({"rows": 32, "spread": 3.0} | seen), reaction=reaction)
     frame = pl.DataFrame(
@@ -37,16 +39,20 @@ def result(
         [{"sample": 99 - i, "forwards": 100, "backwards": 100, "nan_forwards": f, "nan_backwards": b} for i, (f, b) in enumerate(nan)],
         schema=dict.fromkeys(("sample", "forwards", "backwards", "nan_forwards", "nan_backwards"), pl.Int64),
     )
-    frame = pl.concat([frame, asked], how="diagonal") if records is None else records
+    steps = {"attack": ["02-square"] * len(late), "broken": [True] * len(late), "success": [False] * len(late), "step": list(late)}
+    kinds = {"attack": pl.String, "broken": pl.Boolean, "success": pl.Boolean, "step": pl.Int64}
+    frame = pl.concat([frame, asked, pl.DataFrame(steps, schema=kinds)], how="diagonal") if records is None else records
     if clean is None:
         clean = pl.DataFrame({"label": [i % 4 for i in range(100)], "prediction": [i % 4 for i in range(100)], "correct": True})
     standing = pl.DataFrame({"sample": range(100), "robust": [i >= 100 - robust[0] for i in range(100)]})
     return SimpleNamespace(
         complete=complete, n=100, clean=clean, records=frame, standing=standing, labels=["00-a", "01-b"],
-        facts={"00-a": {"complete": attacks, "refused": refused}}, trust=trust or {}, robust_rate=Rate(*robust),
+        facts={"00-a": {"complete": attacks, "refused": refused}, "02-square": {"complete": True, "refused": 0}},
+        trust=trust or {}, robust_rate=Rate(*robust),
         manifest={
             "reacts": reacts, "diagnosis": {**vars(known), "reaction": vars(reaction)}, "once": {"choice": {"dtype": dtype}},
             "model": {"classes": 4},
+            "attacks": [{"label": "00-a", "attack": "pgd()", "steps": 8}, {"label": "02-square", "attack": "square(4/255)", "steps": 5000}],
         },
     )  # fmt: skip
 
@@ -61,16 +67,18 @@ def planted(plants, found, **more):
 
 ANSWERS = pl.DataFrame({"label": [i % 4 for i in range(100)], "prediction": 0, "correct": [i % 4 == 0 for i in range(100)]})
 STRAIGHT = {"doubtful": True, "gradient": "straight"}
+DOUBTFUL = {"dead": 1.0, "reaction": STRAIGHT, "trials": {"straight": 0.1, "none": 0.5}}
 BEATEN = [
     case
-    for name in ("noise", "gradient_free", "smoothed", "more_steps")
+    for name in ("noise", "gradient_free", "minimum_norm", "smoothed", "more_steps")
     for case in [
         (name, {}, "not run", "not gathered"),
-        (name, {"trust": {"unbounded": {"tried": 1, "broken": 1}}}, "not run", "does not apply"),
+        (name, {"trust": {name: {"reason": "not in this norm"}}}, "not run", "not in this norm"),
         (name, tally(name, 0, 0), "not run", "no survivor"),
-        (name, tally(name, 0, 0) | {"robust": (0, 100)}, "pass", "no survivor"),
+        (name, tally(name, 0, 0) | {"robust": (0, 100)}, "not run", "no survivor"),
+        (name, {"trust": {name: {"reason": "of one shard", "tried": 3, "broken": 0}}}, "pass", "broke 0 of 3"),
         (name, tally(name, 24, 0), "pass", "broke 0 of 24"),
-        (name, tally(name, 24, 1), "warn", "broke 1 of 24"),
+        (name, tally(name, 24, 1), "warn", "broke 1 of 24 survivors, which count as broken"),
         (name, tally(name, 24, 2), "warn", "broke 2 of 24"),
         (name, tally(name, 24, 3), "fail", "broke 3 of 24"),
         (name, tally(name, 3, 1), "warn", "broke 1 of 3"),
@@ -99,7 +107,8 @@ CASES = [
     ("finite", {"nan": [(0, 20)]}, "fail", "20.00% of the gradients"),
     ("finite", {"nan": [(0, 20)], "reaction": STRAIGHT}, "warn", "20.00% of the gradients"),
     ("finite", {"nan": [(9, 0)], "dtype": "bfloat16"}, "fail", "9.00%"),
-    ("confirmed", {}, "pass", "0 of 0"),
+    ("confirmed", {}, "not run", "claimed nothing"),
+    ("confirmed", {"broken": [True] * 4}, "pass", "0 of 4"),
     ("confirmed", {"refused": 1, "broken": [True] * 4}, "pass", "1 of 5"),
     ("confirmed", {"refused": 2, "broken": [True] * 4}, "warn", "2 of 6"),
     ("confirmed", {"refused": 3, "broken": [True] * 297}, "pass", "3 of 300"),
@@ -112,7 +121,13 @@ CASES = [
     ("logits", {}, "pass", "the answers are logits"),
     ("logits", {"probabilities": True, "reaction": {"logarithm": True}}, "warn", "the answers are probabilities"),
     ("logits", {"spread": 50.0, "reaction": {"scale": 10.0}}, "warn", "lie 50 apart"),
+    *[(name, {"rows": 0}, "not run", "no answer") for name in ("deterministic", "logits", "gradients")],
     ("gradients", {"dead": 0.02}, "pass", "2% of 32"),
+    ("gradients", {"reaction": {"doubtful": True, "gradient": "none"}}, "not run", "gives no gradients"),
+    ("gradients", DOUBTFUL | {"late": [4001, 1]}, "fail", "still broke 1 of 2 samples in its last 1,000 queries"),
+    ("gradients", DOUBTFUL | {"late": [3999, 1]}, "warn", "surviving by gradient: straight 10%, none 50%"),
+    ("gradients", DOUBTFUL | {"late": [4001, *[1] * 99]}, "warn", "still broke 1 of 100"),
+    ("gradients", {"late": [4001, 1]}, "pass", "0% of 32"),
     ("gradients", {"dead": 0.5, "reacts": False}, "fail", "50%"),
     ("gradients", {"dead": 1.0, "reaction": STRAIGHT, "trials": {"straight": 0.1, "none": 0.5}}, "warn", "straight 10%, none 50%"),
     ("gradients", {"dead": 1.0, "reaction": STRAIGHT, "trials": {"straight": 0.7, "none": 0.5}}, "fail", "straight 70%"),
@@ -120,14 +135,14 @@ CASES = [
     ("gradients", {"dead": 1.0, "reaction": STRAIGHT | {"gradient": "none"}, "robust": (5, 100)}, "warn", "100%"),
     *BEATEN,
     ("larger_radius", {}, "not run", "not gathered"),
-    ("larger_radius", tally("noise", 1, 0), "not run", "does not apply"),
+    ("larger_radius", {"trust": {"larger_radius": {"reason": "none here"}}}, "not run", "none here"),
     ("larger_radius", tally("larger_radius", 0, 0), "not run", "no survivor"),
     ("larger_radius", tally("larger_radius", 24, 1), "pass", "1 of 24"),
-    ("larger_radius", tally("larger_radius", 7, 0), "pass", "0 of 7"),
+    ("larger_radius", tally("larger_radius", 7, 0), "not run", "0 of 7 survivors fell to the first attempt: too few"),
+    ("larger_radius", tally("larger_radius", 7, 1), "pass", "1 of 7"),
     ("larger_radius", tally("larger_radius", 8, 0), "warn", "0 of 8"),
     ("unbounded", {}, "not run", "not gathered"),
-    ("unbounded", tally("noise", 1, 0), "not run", "does not apply"),
-    ("unbounded", tally("unbounded", 0, 0), "not run", "no sample was correct"),
+    ("unbounded", {"trust": {"unbounded": {"reason": "answers all inputs alike"}}}, "not run", "alike"),
     ("unbounded", tally("unbounded", 16, 16), "pass", "0 of 16"),
     ("unbounded", tally("unbounded", 16, 15), "warn", "1 of 16"),
     ("unbounded", tally("unbounded", 16, 14), "fail", "2 of 16"),
@@ -149,7 +164,7 @@ def test_a_check_says(name, told, status, words):
 
 def test_every_check_is_asked_once_and_reaches_its_states():
     found = checks(result())
-    assert [check.name for check in found] == list(CHECKS) and len(found) == 15
+    assert [check.name for check in found] == list(CHECKS) and len(found) == 16
     judged = {name: {status for other, _, status, _ in CASES if other == name} for name in CHECKS}
     assert all("pass" in states and len(states) >= 2 for states in judged.values())
 

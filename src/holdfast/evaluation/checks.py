@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.evaluation.check import Check
+import polars as pl
+
+from holdfast.evaluation.check import Check, Status
 from holdfast.evaluation.finite import finite
 from holdfast.evaluation.sane import sane
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
 BEATEN = 0.1
 """The share of tried survivors that another method may break before the number is not to be trusted."""
+
+
+LATE = 0.02
+"""The share of samples that random search may still break in its last queries, where gradients are doubtful."""
+SEARCHES = ("square", "sparse_search")
+"""The attacks whose steps are queries of a random search."""
 
 
 def checks(result: Result) -> list[Check]:
@@ -34,6 +42,8 @@ def _finished(result: Result) -> Check:
 def _confirmed(result: Result) -> Check:
     """Claims of the search that the user's own model did not confirm."""
     refused, claims = sum(f["refused"] for f in result.facts.values()), int(result.records["success"].sum())
+    if not refused + claims:
+        return Check("confirmed", "not run", "search claimed nothing")
     evidence = f"{refused} of {refused + claims} claims were refused by the model itself"
     if refused <= max(1, 0.01 * (refused + claims)):
         return Check("confirmed", "pass", evidence)
@@ -58,6 +68,8 @@ def _storable(result: Result) -> Check:
 def _deterministic(result: Result) -> Check:
     """Answers that vary from ask to ask."""
     seen = result.manifest["diagnosis"]
+    if not seen["rows"]:
+        return Check("deterministic", "not run", "no answer of the model could be looked at")
     evidence = f"four answers to the same inputs differ by {seen['apart']:.2g} of the largest logit"
     if not seen["reaction"]["stochastic"]:
         return Check("deterministic", "pass", evidence)
@@ -69,6 +81,8 @@ def _deterministic(result: Result) -> Check:
 def _logits(result: Result) -> Check:
     """Probabilities in place of logits, or logits so far apart that a softmax of them saturates."""
     seen = result.manifest["diagnosis"]
+    if not seen["rows"]:
+        return Check("logits", "not run", "no answer of the model could be looked at")
     kind = "probabilities" if seen["probabilities"] else "logits"
     evidence = (
         f"the answers are {kind}; the two highest {'logarithms' if seen['probabilities'] else 'logits'} lie {seen['spread']:.3g} apart"
@@ -86,39 +100,67 @@ def _logits(result: Result) -> Check:
 def _gradients(result: Result) -> Check:
     """Gradients that have vanished, or are not to be had."""
     seen = result.manifest["diagnosis"]
-    evidence = f"{seen['dead']:.0%} of {seen['rows']} samples have no gradient to speak of"
-    if not seen["reaction"]["doubtful"] and seen["dead"] <= 0.02:
+    if not seen["rows"]:
+        return Check("gradients", "not run", "no answer of the model could be looked at")
+    chosen, dead = seen["reaction"]["gradient"], seen["dead"]
+    if chosen == "none" and dead == 0:
+        return Check("gradients", "not run", "the model gives no gradients, so no attack went by them")
+    evidence = f"{dead:.0%} of {seen['rows']} samples have no gradient to speak of"
+    if not seen["reaction"]["doubtful"] and dead <= 0.02:
         return Check("gradients", "pass", evidence)
     tried = ", ".join(f"{name} {share:.0%}" for name, share in seen["trials"].items())
-    evidence += f"; left standing by gradient: {tried}" if tried else ""
-    chosen = seen["reaction"]["gradient"]
+    evidence += f"; surviving by gradient: {tried}" if tried else ""
+    late, searched, queries = _late(result)
+    if late:
+        evidence += f"; random search still broke {late} of {searched} samples in its last {queries:,} queries"
     blind, best = seen["trials"].get("none", 1.0), seen["trials"].get(chosen, 1.0)
     useless = chosen in ("own", "none") or best > blind + 0.1
+    if late >= max(1, LATE * searched):
+        return Check("gradients", "fail", evidence, "search without gradients had not ended: raise --effort, or give square() more steps")
     if not _reacts(result) or (useless and result.robust_rate.value > 0.05):
         remedy = "the gradient is masked, so the number is an upper bound only: attack the net without the part that hides it"
         return Check("gradients", "fail", evidence, remedy)
-    return Check("gradients", "warn", evidence, f"search went {chosen} where the gradient is masked: attack the net without that part too")
+    met = {"none": "without gradients", "own": "by the model's own gradient", "straight": "by straight-through gradients (BPDA)"}
+    ways = met.get(chosen, f"by the gradient of a {chosen} copy")
+    return Check("gradients", "warn", evidence, f"the gradient is masked, so search went {ways}: attack the net without that part too")
 
 
-def _without(result: Result, name: str) -> Check:
-    """A check whose evidence a run does not hold."""
-    return Check(name, "not run", "it does not apply to this threat or model" if result.trust else "the evidence was not gathered")
+def _late(result: Result) -> tuple[int, int, int]:
+    """Of the plan's random searches: how many samples they broke in their last queries, of how many they were made on, and how many queries
+    these last are: a thousand, or half of a short search."""
+    late = searched = last = 0
+    for entry in result.manifest["attacks"]:
+        if entry["attack"].partition("(")[0] not in SEARCHES or entry["label"] not in result.facts:
+            continue
+        records = result.records.filter(pl.col("attack") == entry["label"])
+        window = min(1000, entry["steps"] // 2)
+        late += records.filter("broken", pl.col("step") >= entry["steps"] - window).height
+        searched, last = searched + len(records), max(last, window)
+    return late, searched, last
+
+
+def _untried(result: Result, name: str) -> Check | None:
+    """The check where its evidence is missing, or tells of nothing that was tried; None where there is something to judge."""
+    facts = result.trust.get(name)
+    if facts is None:
+        return Check(name, "not run", "the evidence was not gathered")
+    if not facts.get("tried"):
+        return Check(name, "not run", facts.get("reason") or "no survivor to try it on")
+    return None
 
 
 def _beaten(name: str, what: str, remedy: str) -> Callable[[Result], Check]:
     """A method that must not break what the plan's attacks left."""
 
     def check(result: Result) -> Check:
-        facts = result.trust.get(name)
-        if facts is None:
-            return _without(result, name)
-        tried, broken = facts["tried"], facts["broken"]
-        if not tried:
-            return Check(name, "pass" if not result.robust_rate.of else "not run", "no survivor to try it on")
+        if untried := _untried(result, name):
+            return untried
+        tried, broken = result.trust[name]["tried"], result.trust[name]["broken"]
         evidence = f"{what} broke {broken} of {tried} survivors"
         if not broken:
             return Check(name, "pass", evidence)
-        return Check(name, "fail" if broken > max(1, BEATEN * tried) else "warn", evidence, remedy)
+        status: Status = "fail" if broken > max(1, BEATEN * tried) else "warn"
+        return Check(name, status, f"{evidence}, which count as broken", remedy)
 
     check.__doc__ = f"What the plan's attacks left must withstand {what}."
     return check
@@ -126,38 +168,36 @@ def _beaten(name: str, what: str, remedy: str) -> Callable[[Result], Check]:
 
 def _larger_radius(result: Result) -> Check:
     """Twice the radius must break more."""
-    facts = result.trust.get("larger_radius")
-    if facts is None:
-        return _without(result, "larger_radius")
-    if not facts["tried"]:
-        return Check("larger_radius", "not run", "no survivor to try it on")
-    evidence = f"at twice the radius {facts['broken']} of {facts['tried']} survivors fell to the first attempt"
-    if facts["broken"] or facts["tried"] < 8:
+    if untried := _untried(result, "larger_radius"):
+        return untried
+    tried, broken = result.trust["larger_radius"]["tried"], result.trust["larger_radius"]["broken"]
+    evidence = f"at twice the radius {broken} of {tried} survivors fell to the first attempt"
+    if broken:
         return Check("larger_radius", "pass", evidence)
+    if tried < 8:
+        return Check("larger_radius", "not run", f"{evidence}: too few to judge by")
     return Check(
         "larger_radius", "warn", evidence, "a larger radius should help: look at the gradients, and at the accuracy against radius"
     )
 
 
 def _unbounded(result: Result) -> Check:
-    """An attack that may go anywhere must reach 0 %."""
-    facts = result.trust.get("unbounded")
-    if facts is None:
-        return _without(result, "unbounded")
-    if not facts["tried"]:
-        return Check("unbounded", "not run", "no sample was correct")
-    left = facts["tried"] - facts["broken"]
-    evidence = f"{left} of {facts['tried']} samples withstood an attack that may go anywhere in the range"
+    """Attacks that may go anywhere in the range must break every survivor, where another class is known to be in reach."""
+    if untried := _untried(result, "unbounded"):
+        return untried
+    tried = result.trust["unbounded"]["tried"]
+    left = tried - result.trust["unbounded"]["broken"]
+    evidence = f"{left} of {tried} survivors withstood three attacks that may go anywhere in the range"
     if not left:
         return Check("unbounded", "pass", evidence)
-    remedy = "nothing withstands such an attack, so the gradient misleads it: the number is an upper bound only"
-    return Check("unbounded", "fail" if left > max(1, BEATEN * facts["tried"]) else "warn", evidence, remedy)
+    remedy = "other inputs of the data are answered differently, so the gradient misleads search: the number is an upper bound only"
+    return Check("unbounded", "fail" if left > max(1, BEATEN * tried) else "warn", evidence, remedy)
 
 
 def _binarisation(result: Result) -> Check:
     """Planted adversarial examples that the attacks must find (Zimmermann et al. 2022)."""
     facts = result.trust.get("binarisation")
-    if facts is None or facts.get("reason") or not facts.get("plants"):
+    if facts is None or not facts.get("plants"):
         reason = "the evidence was not gathered" if facts is None else facts.get("reason") or "nothing was planted"
         return Check("binarisation", "not run", reason)
     missed = facts["plants"] - facts["found"]
@@ -200,7 +240,12 @@ CHECKS: dict[str, Callable[[Any], Check]] = {
     "gradients": _gradients,
     "noise": _beaten("noise", "64 random points", "random points must not beat gradients: these are masked, or the attacks too weak"),
     "gradient_free": _beaten(
-        "gradient_free", "random search (Square, 300 queries)", "search without gradients must not beat gradients: they are masked"
+        "gradient_free",
+        "random search (2,000 queries)",
+        "search without gradients must not beat the attacks: gradients are masked, or the search too short: raise --effort",
+    ),
+    "minimum_norm": _beaten(
+        "minimum_norm", "a search for the smallest change", "another method must not beat the attacks: raise --effort, or add it to them"
     ),
     "smoothed": _beaten(
         "smoothed", "the gradient of a smoothed copy", "a transfer from a smoothed copy must not beat the gradient itself: it is masked"

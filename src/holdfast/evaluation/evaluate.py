@@ -28,16 +28,17 @@ from holdfast.data import Dataset, from_tensors
 from holdfast.engine import Asker, Choice, Outcome, Pieces, Progress, Samples, Setting, admit, choose, clean_answers, run
 from holdfast.engine.noise import kept_generators
 from holdfast.engine.snapshot import Snapshots
+from holdfast.evaluation.attempts import Attempts
 from holdfast.evaluation.depth import ENOUGH, Depth, calibration_set, depth
 from holdfast.evaluation.diagnosis import Diagnosis, calibration, diagnose
 from holdfast.evaluation.entry import Entry, History
-from holdfast.evaluation.evidence import gather
+from holdfast.evaluation.evidence import Halt, gather
 from holdfast.evaluation.plan import CONVERGE, Budget, Plan, plan
 from holdfast.evaluation.reaction import Reaction
-from holdfast.evaluation.records import clean_table, frame
+from holdfast.evaluation.records import attack_facts, clean_table, frame
 from holdfast.evaluation.result import Result
 from holdfast.evaluation.search import Search
-from holdfast.evaluation.store import Part, Store, write_json
+from holdfast.evaluation.store import TRUST, Part, Store, trust_label, write_json
 from holdfast.models import Classifier
 
 Data = Dataset | tuple[Tensor, Tensor]
@@ -260,10 +261,25 @@ class _Run:
         file = self.part.path / "trust.json"
         if file.exists() or self.halt():
             return
-        begin = time.monotonic()
-        out, _ = self._clean()
-        found = gather(self.model, self.search, self.samples, out, standing, self.plan, self.setting)
+        begin, n = time.monotonic(), len(self.samples)
+        out, clean = self._clean()
+        left = int(standing.sum())
+        attempts = Attempts(
+            self.model, self.search, self.samples, out, clean, self.plan, self.setting, self.part, self.left, self.halt,
+            lambda label, attack, progress: self.watch(Event(label, str(attack), progress, left, n)),
+        )  # fmt: skip
+        try:
+            found = gather(
+                self.model, self.search, self.samples, out, standing, self.plan, self.setting, attempts, self._spent(), self.halt
+            )
+        except Halt:
+            return
         write_json(file, found | {"seconds": time.monotonic() - begin})
+
+    def _spent(self) -> int:
+        """The forwards that the plan's attacks have cost, a backward counted as two."""
+        records = [self.part.read(entry.label(i)) for i, entry in enumerate(self.plan.entries)]
+        return sum(int(table["forwards"].sum()) + 2 * int(table["backwards"].sum()) for table in records if table is not None)
 
     def _clean(self) -> tuple[Out, pl.DataFrame]:
         """The clean answers, asked once and kept beside the records."""
@@ -311,9 +327,8 @@ class _Run:
         if scratch:
             self._adopt(records, outcome)
         self.part.write(label, records)
-        halted = outcome.halted
-        self._note(label, outcome, halted)
-        if not halted:
+        write_json(self.part.file(label, "json"), attack_facts(outcome))
+        if not outcome.halted:
             self.part.file(label, "snapshot").unlink(missing_ok=True)
             (self.part.path / f"{label}.scratch.npy").unlink(missing_ok=True)
         return records
@@ -323,7 +338,8 @@ class _Run:
         clean = self.part.read("clean")
         if clean is None:
             return
-        found = [records for i, entry in enumerate(self.plan.entries) if (records := self.part.read(entry.label(i))) is not None]
+        labels = [*(entry.label(i) for i, entry in enumerate(self.plan.entries)), *map(trust_label, TRUST)]
+        found = [records for label in labels if (records := self.part.read(label)) is not None]
         fallen = {sample for records in found for sample in records.filter("broken")["sample"].to_list()}
         turn = pl.col("sample").cum_count().over("label")
         correct = clean.filter("correct").with_columns(fell=pl.col("sample").is_in(list(fallen)))
@@ -343,14 +359,6 @@ class _Run:
             clean = self.model.bounds.intake(self.samples.x[i : i + 1], self.model.dtype, torch.device("cpu"))
             if bool((array[i : i + 1] == clean).all()):
                 array[i] = outcome.adversarial[i]
-
-    def _note(self, label: str, outcome: Outcome, halted: bool) -> None:
-        facts = {
-            "attack": str(outcome.attack), "expanded": repr(outcome.attack), "digest": outcome.attack.digest, "complete": not halted,
-            "forwards": int(outcome.forwards.sum()), "backwards": int(outcome.backwards.sum()), "refused": outcome.refused,
-            "wasted_forwards": outcome.wasted_forwards, "wasted_backwards": outcome.wasted_backwards, "seconds": outcome.seconds,
-        }  # fmt: skip
-        write_json(self.part.file(label, "json"), facts)
 
 
 def describe(model: Classifier, data: Dataset, todo: Plan, seed: int, shards: int, budget: Budget) -> dict[str, Any]:

@@ -83,6 +83,15 @@ def frame(
     ).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
 
 
+def attack_facts(outcome: Outcome) -> dict[str, Any]:
+    """What an attack was and what it cost in all, for JSON."""
+    return {
+        "attack": str(outcome.attack), "expanded": repr(outcome.attack), "digest": outcome.attack.digest, "complete": not outcome.halted,
+        "forwards": int(outcome.forwards.sum()), "backwards": int(outcome.backwards.sum()), "refused": outcome.refused,
+        "wasted_forwards": outcome.wasted_forwards, "wasted_backwards": outcome.wasted_backwards, "seconds": outcome.seconds,
+    }  # fmt: skip
+
+
 def _measure(adversarial: Tensor, samples: Samples, model: Classifier, index: Tensor, success: Tensor) -> dict[str, Tensor]:
     """Distances of the found examples from their clean inputs; 0 elsewhere."""
     names = ("linf", "l2", "l1", "l0", "dissimilarity")

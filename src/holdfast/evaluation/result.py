@@ -17,15 +17,16 @@ from holdfast.evaluation.audit import Audit, audit
 from holdfast.evaluation.check import Check
 from holdfast.evaluation.checks import checks
 from holdfast.evaluation.depth import Depth
-from holdfast.evaluation.store import CLEAN, SCHEMA, Store
+from holdfast.evaluation.store import CLEAN, SCHEMA, TRUST, Store, trust_label
 from holdfast.evaluation.tables import Rate
 
 
 class Result:
     """What a run found.
 
-    `clean_accuracy`, `robust_accuracy` (pointwise worst case over the plan, all-or-nothing) in [0, 1]; `records` a dataframe with
-    one row per (sample, attack); `adversarial` `[n, ...]` a verified adversarial example per broken sample, the clean input elsewhere.
+    `clean_accuracy`, `robust_accuracy` (pointwise worst case over the plan and the trust checks, all-or-nothing) in [0, 1]; `records` a
+    dataframe with one row per (sample, attack); `adversarial` `[n, ...]` a verified adversarial example per broken sample, the clean
+    input elsewhere.
 
     Raises StoreError where the folder holds no run.
     """
@@ -73,15 +74,26 @@ class Result:
 
     @cached_property
     def records(self) -> pl.DataFrame:
-        """One row per (sample, attack): columns `SCHEMA`."""
+        """One row per (sample, attack): columns `SCHEMA`. The plan's attacks in order, then those of the trust checks (`trust-NAME`), which
+        were made on a few survivors: what they found counts as well."""
         found = [part.read(label) for label in self.labels for part in self.parts]
-        return pl.concat([frame for frame in found if frame is not None] or [pl.DataFrame(schema=SCHEMA)])
+        trust = [part.read(label) for label in map(trust_label, TRUST) for part in self.parts if (part.facts(label) or {}).get("complete")]
+        ended = [frame.filter(pl.col("status") != "unfinished") for frame in trust if frame is not None]
+        return pl.concat([*(frame for frame in found if frame is not None), *ended] or [pl.DataFrame(schema=SCHEMA)])
 
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:
-        """Per attack, summed over shards: seconds, queries, waste, refused claims; `complete` only where every shard is."""
+        """Per attack of the plan, summed over shards: seconds, queries, waste, refused claims; `complete` only where every shard is."""
+        return self._summed(self.labels)
+
+    @cached_property
+    def trust_facts(self) -> dict[str, dict[str, Any]]:
+        """The same of the trust checks' attacks, by label."""
+        return self._summed([trust_label(name) for name in TRUST])
+
+    def _summed(self, labels: list[str]) -> dict[str, dict[str, Any]]:
         summed: dict[str, dict[str, Any]] = {}
-        for label in self.labels:
+        for label in labels:
             found = [facts for part in self.parts if (facts := part.facts(label)) is not None]
             if not found:
                 continue
@@ -138,6 +150,12 @@ class Result:
         attacks = all(self.facts.get(label, {"complete": False})["complete"] for label in self.labels)
         return attacks and self.n == self.manifest["data"]["samples"] and "unfinished" not in set(self.records["status"])
 
+    @cached_property
+    def trust_broken(self) -> int:
+        """How many samples only the trust checks' attacks broke: they count as broken."""
+        broken = self.records.filter("broken").group_by("sample").agg(plan=pl.col("attack").is_in(self.labels).any())
+        return int((~broken["plan"]).sum())
+
     @property
     def forwards(self) -> int:
         """Rows asked for their logits, all attacks and the clean answers, waste included; not what was asked before the run began, to time
@@ -161,11 +179,13 @@ class Result:
 
     @cached_property
     def attacks(self) -> list[dict[str, Any]]:
-        """The per-attack table: `tables.by_attack` with the plan's words and the costs, without attacks of levels that were not made."""
+        """The per-attack table: `tables.by_attack` with the calls and the costs, without attacks of levels that were not made; the trust
+        checks' attacks come last."""
+        facts = self.facts | self.trust_facts
         deeper = {entry["label"] for entry in self.manifest["attacks"] if entry["level"]}
-        rows = tables.by_attack(self.clean, self.records, [label for label in self.labels if label in self.facts])
+        rows = tables.by_attack(self.clean, self.records, list(facts))
         rows = [row for row in rows if row["tried"] or row["attack"] not in deeper]
-        return [row | {"call": self.facts[str(row["attack"])]["attack"], **_costs(self.facts[str(row["attack"])])} for row in rows]
+        return [row | {"call": facts[str(row["attack"])]["attack"], **_costs(facts[str(row["attack"])])} for row in rows]
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -181,7 +201,8 @@ class Result:
         return {
             "clean_accuracy": clean.value, "clean_interval": [clean.low, clean.high],
             "robust_accuracy": robust.value, "robust_interval": [robust.low, robust.high],
-            "n": self.n, "complete": self.complete, "threat": self.manifest["threat"], "suite": self.manifest["suite"],
+            "trust_broken": self.trust_broken, "n": self.n, "complete": self.complete,
+            "threat": self.manifest["threat"], "suite": self.manifest["suite"],
             "audit": None if self.audit is None else self.audit.as_dict(),
             "seconds": self.seconds, "trust_seconds": self.trust_seconds, "forwards": self.forwards, "backwards": self.backwards,
             "attacks": self.attacks, "checks": [check.as_dict() for check in self.checks], "run": str(self.path),

@@ -5,6 +5,8 @@
     RUN/shard-0-of-1/00-apgd.parquet       one row per sample that the attack was made on (columns: `SCHEMA`)
     RUN/shard-0-of-1/00-apgd.json          what the attack cost in all, and its seconds
     RUN/shard-0-of-1/00-apgd.snapshot      only while the attack is under way
+    RUN/shard-0-of-1/trust-noise.parquet   the same of the attacks that trust checks made on a few survivors; and .json, .snapshot
+    RUN/shard-0-of-1/trust.json            what the trust checks judge
     RUN/shard-0-of-1/adversarial.npy       a verified adversarial example per broken sample, the clean input elsewhere
     RUN/shard-0-of-1/samples.npz           ids and labels, in the same order
     RUN/shard-0-of-1/gallery.npz           the clean inputs of a few samples, for pictures
@@ -68,6 +70,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "nan_forwards": pl.Int64,  # of these, answers that were not numbers (a margin of NaN or -inf)
     "nan_backwards": pl.Int64,  # gradients of which most values were not finite
 }
+TRUST = ("noise", "gradient_free", "minimum_norm", "smoothed", "more_steps")
+"""The trust checks whose attacks keep to the plan's own threat: what they find counts, and has records."""
 CLEAN: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample": pl.Int64,
     "label": pl.Int64,
@@ -76,6 +80,11 @@ CLEAN: dict[str, pl.DataType | type[pl.DataType]] = {
     "margin": pl.Float64,
     "correct": pl.Boolean,
 }
+
+
+def trust_label(name: str) -> str:
+    """The label of a trust check's attack in the records."""
+    return f"trust-{name}"
 
 
 class Store:

@@ -34,7 +34,11 @@ def _found(result: Result) -> str:
         return f"{classified}: there was nothing to attack, and the robust accuracy is {percent(0.0)}."
     queries = result.manifest["queries"]
     limits = threat_words(result.manifest) + (f" and {counted(queries, 'forward')} per sample" if queries is not None else "")
-    return f"{classified}; {percent(robust.value)} ({interval(robust)}) withstood {_attacks(result)} within {limits}."
+    more = result.trust_broken
+    counts = (
+        f" {counted(more, 'sample')} that these left fell to the attacks of the trust checks, and {'is' if more == 1 else 'are'} counted."
+    )
+    return f"{classified}; {percent(robust.value)} ({interval(robust)}) withstood {_attacks(result)} within {limits}." + counts * (more > 0)
 
 
 def _attacks(result: Result) -> str:
@@ -44,7 +48,8 @@ def _attacks(result: Result) -> str:
     named = f"every attack of {suite}" if suite else listed(own) if len(own) <= 3 else f"all {len(own)} attacks"
     if not result.complete:
         named = f"what has been tried so far of {suite or listed(own)}"
-    return named + (" and of the curve over radii" if len(own) < len(entries) else "")
+    named += " and of the curve over radii" if len(own) < len(entries) else ""
+    return named + (" and the attacks of the trust checks" if result.trust_broken else "")
 
 
 def _worth(result: Result) -> str:
