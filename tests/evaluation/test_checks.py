@@ -6,6 +6,8 @@ import polars as pl
 import pytest
 
 from holdfast.evaluation.checks import CHECKS, checks
+from holdfast.evaluation.audit import Audit, LeftOut
+from holdfast.evaluation.depth import Depth, Level
 from holdfast.evaluation.diagnosis import Diagnosis
 from holdfast.evaluation.reaction import Reaction
 from holdfast.evaluation.tables import Rate
@@ -23,6 +25,7 @@ def result(
     records=None,
     nan=(),
     dtype=None,
+    search=None,
     late=(),
     **seen,
 ):
@@ -48,13 +51,23 @@ def result(
     return SimpleNamespace(
         complete=complete, n=100, clean=clean, records=frame, standing=standing, labels=["00-a", "01-b"],
         facts={"00-a": {"complete": attacks, "refused": refused}, "02-square": {"complete": True, "refused": 0}},
-        trust=trust or {}, robust_rate=Rate(*robust),
+        trust=trust or {}, robust_rate=Rate(*robust), audit=search,
         manifest={
             "reacts": reacts, "diagnosis": {**vars(known), "reaction": vars(reaction)}, "once": {"choice": {"dtype": dtype}},
             "model": {"classes": 4},
-            "attacks": [{"label": "00-a", "attack": "pgd()", "steps": 8}, {"label": "02-square", "attack": "square(4/255)", "steps": 5000}],
+            "attacks": [
+                {"label": "00-a", "attack": "pgd()", "steps": 8, "level": 0},
+                {"label": "02-square", "attack": "square(4/255)", "steps": 5000, "level": 0},
+            ],
         },
     )  # fmt: skip
+
+
+def searched(*levels):
+    """What calibration samples said after these levels of four."""
+    found = Depth(levels, (), (), 100, 100, 4, 0.5, True)
+    nothing = LeftOut(0, 0, 0, 0.0)
+    return {"search": Audit(found, nothing, nothing, 100, 100)}
 
 
 def tally(name, tried, broken):
@@ -88,6 +101,9 @@ CASES = [
     ("finished", {}, "pass", "all 100 samples"),
     ("finished", {"complete": False}, "warn", "attacks not ended: 01-b"),
     ("finished", {"complete": False, "attacks": False}, "warn", "attacks not ended: 00-a, 01-b"),
+    ("converged", {}, "not run", "does not estimate it"),
+    ("converged", searched(Level(50, 3, 0), Level(50, 0, 0)), "pass", "after level 2 of 4: 0 of 100 samples, 95 % at most 3"),
+    ("converged", searched(Level(50, 3, 0), Level(50, 0, 1)), "warn", "1 of 100 samples"),
     ("sane", {}, "pass", "clean accuracy 100.0% of 4 classes"),
     ("sane", {"clean": ANSWERS.head(10)}, "not run", "10 samples"),
     ("sane", {"clean": ANSWERS}, "fail", "class 0 for 100.0%"),
@@ -164,7 +180,7 @@ def test_a_check_says(name, told, status, words):
 
 def test_every_check_is_asked_once_and_reaches_its_states():
     found = checks(result())
-    assert [check.name for check in found] == list(CHECKS) and len(found) == 16
+    assert [check.name for check in found] == list(CHECKS) and len(found) == 17
     judged = {name: {status for other, _, status, _ in CASES if other == name} for name in CHECKS}
     assert all("pass" in states and len(states) >= 2 for states in judged.values())
 
