@@ -173,7 +173,7 @@ MISTAKES: list[tuple[dict[str, str | None], list[str]]] = [
     ({"--test-split": "tes"}, ["'tes'", "test"]),
     ({"--suite": "quickest"}, ["quickest", "quick-1"]),
     ({"--threat": "flow:1"}, ["pgd"]),
-    ({"--objective": "standard", "--threat": "flow:1", "--suite": None}, ["standard-1", "--no-evaluate"]),
+    ({"--objective": "standard", "--threat": "flow:1", "--suite": None}, ["standard-2", "--no-evaluate"]),
     ({"--out": "file"}, ["file", "--out"]),
     ({"--bounds": "1"}, ["--bounds"]),
     ({"--classes": "12"}, ["10 classes"]),
