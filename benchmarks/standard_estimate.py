@@ -1,8 +1,8 @@
 """Claim: what `standard-2` says is still to be found covers what about twenty times the effort finds.
 
 Each model of the half is evaluated twice on the same images: as by default, and with `converge=0`, which makes every attack of every
-level on every sample (about 18,000 queries a sample, twenty times what a run costs that ends at level 2). What only the second breaks is the
-truth.
+level on every sample: about 18,000 queries a sample, twenty times what a run costs that ends at level 2. What only the second breaks is
+the truth.
 Bar: the truth lies within the 95 % bound on ≥ 90 % of the models; no run says "converged" where more than 1.5 % of its samples fall still.
 Command: OMP_NUM_THREADS=1 scripts/bench standard_estimate [-- --half test --n 60 NAME.THREAT ...]
 Runs on: cpu

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from holdfast.evaluation.checks import CHECKS, checks
 from holdfast.evaluation.audit import Audit, LeftOut
+from holdfast.evaluation.checks import CHECKS, checks
 from holdfast.evaluation.depth import Depth, Level
 from holdfast.evaluation.diagnosis import Diagnosis
 from holdfast.evaluation.reaction import Reaction

@@ -19,7 +19,7 @@ def table(hits: dict[int, int]) -> pl.DataFrame:
     """Records of one entry: how often each sample was hit."""
     columns = {"sample": list(hits), "hits": list(hits.values()), "broken": [count > 0 for count in hits.values()]}
     kinds = {"sample": pl.Int64, "hits": pl.Int64, "broken": pl.Boolean}
-    return pl.DataFrame(columns, schema=kinds).with_columns(forwards=pl.lit(2), backwards=pl.lit(1))
+    return pl.DataFrame(columns, schema=kinds).with_columns(forwards=pl.lit(2), backwards=pl.lit(1), status=pl.lit("withstood"))
 
 
 def history(best: list[float]) -> History:
@@ -136,3 +136,10 @@ def test_from_the_fourth_level_on_attacks_must_have_paid():
     assert [found.made(entry) for entry in entries] == [True] * 8 + [True, False]
     everything = depth(entries, tables, torch.ones(6, dtype=torch.bool), history([-0.1] * 6), torch.arange(6), 0.0, gated=True)
     assert all(map(everything.made, entries)), "unless the caller asks for all"
+
+
+def test_what_a_budget_cut_off_is_no_evidence():
+    every = dict.fromkeys(range(6), 0)
+    tables = [table(every)] * 3 + [table(every).with_columns(status=pl.lit("unfinished"))]
+    found = depth(ENTRIES, tables, torch.ones(6, dtype=torch.bool), history([-0.1] * 6), torch.arange(6), 0.005, gated=True)
+    assert found.unfinished == 6 and not found.converged and not found.deeper

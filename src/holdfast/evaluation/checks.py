@@ -220,6 +220,8 @@ def _converged(result: Result) -> Check:
     )
     if found.depth.converged:
         return Check("converged", "pass", evidence)
+    if found.depth.unfinished:
+        return Check("converged", "warn", f"a budget cut off {found.depth.unfinished} attempts", "give more --queries, or none")
     return Check("converged", "warn", evidence, "attacks still broke samples when the plan ended: raise --effort")
 
 

@@ -70,7 +70,8 @@ class Depth:
 
     `kept`: by level the names of the attacks that it consists of, and of the next; `samples`: how many there are; `deepest`: the deepest
     level of the plan; `allowed`: the number of calibration samples that may still be estimated to fall when search ends (0: every level is
-    made with every attack); `gated`: whether samples may be spared at all.
+    made with every attack); `gated`: whether samples may be spared at all; `unfinished`: attempts that a budget of queries cut off, whose
+    silence says nothing.
     """
 
     levels: tuple[Level, ...]
@@ -81,6 +82,7 @@ class Depth:
     deepest: int
     allowed: float
     gated: bool
+    unfinished: int = 0
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Depth:
@@ -92,8 +94,8 @@ class Depth:
     def converged(self) -> bool:
         """Whether the last level made on the calibration samples (where the first was weak, the last two) found nothing more than is
         allowed, or none was left to attack."""
-        if not self.surviving:
-            return True
+        if not self.surviving or self.unfinished:
+            return not self.surviving
         made = len(self.levels)
         if not self.allowed or made <= LEAST or self.remaining > self.allowed:
             return False
@@ -109,6 +111,8 @@ class Depth:
     def deeper(self) -> bool:
         """Whether another level is to be made on the calibration samples."""
         made = len(self.levels)
+        if self.unfinished:
+            return False
         if self.allowed > 0 and made == self.deepest - 1 >= CHOSEN and self.remaining < LAST * self.samples:
             return False
         return made < self.deepest and not self.converged
@@ -151,6 +155,7 @@ def depth(
     pairs = list(zip(entries, tables, strict=False))
     everything = tuple(sorted({entry.family for entry in entries if entry.level}))
     levels: list[Level] = []
+    unfinished = sum(int((table["status"] == "unfinished").sum()) for _, table in pairs)
     kept = [everything]
     for level in range(1, max((entry.level for entry, _ in pairs), default=0) + 1):
         before, tried, pays = fallen.clone(), 0, dict[str, Pay]()
@@ -176,7 +181,7 @@ def depth(
         gates.append(Gate(near, int(spared.sum()), int((spared & fallen).sum())))
     deepest = max(entry.level for entry in entries)
     return Depth(
-        tuple(levels), tuple(gates), tuple(kept), int(surviving.sum()), len(ids), deepest, converge * len(ids), gated
+        tuple(levels), tuple(gates), tuple(kept), int(surviving.sum()), len(ids), deepest, converge * len(ids), gated, unfinished
     )  # fmt: skip
 
 
