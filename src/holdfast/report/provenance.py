@@ -6,7 +6,7 @@ from typing import Any
 
 from holdfast.attacks.short import parse
 from holdfast.core.errors import ConfigError
-from holdfast.evaluation import Result
+from holdfast.evaluation import CONVERGE, Result
 from holdfast.report.verdict import threat_words
 
 PUBLIC = ("Linf", "L2", "L1", "L0")
@@ -50,6 +50,7 @@ def command(result: Result) -> str | None:
     words = [f"{threat['norm']}({radius})"]
     words.append(f"suite={manifest['suite']!r}" if manifest["suite"] else f"attacks={[entry['attack'] for entry in entries]!r}")
     words += [f"effort={manifest['effort']!r}"] if manifest["effort"] != 1 else []
+    words += [f"converge={manifest['converge']!r}"] if manifest.get("converge") not in (None, CONVERGE) else []
     words += [f"radii={entry['radii']!r}" for entry in manifest["attacks"] if entry["curve"]]
     if manifest["queries"] is not None:
         words.append(f"budget=Budget(queries={manifest['queries']})")
