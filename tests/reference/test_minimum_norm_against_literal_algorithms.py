@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from holdfast.attacks import carlini_wagner, deepfool
-from holdfast.engine import Samples, run
+from holdfast.engine import Pieces, Samples, Setting, run
 from holdfast.models.classifier import Classifier
 from holdfast.parts.threats import L2, Linf
 
@@ -72,6 +72,35 @@ def test_deepfool(threat, norm, seed):
     found = net.asked[1 : len(expected) + 1]
     assert torch.allclose(torch.stack(found), torch.stack(expected), rtol=0, atol=1e-9)
     assert torch.allclose(outcome.adversarial[0], expected[-1], rtol=0, atol=1e-9)
+
+
+def test_deepfool_asks_once_about_each_point_of_each_row():
+    """A step of a row is one forward and the gradients of its rivals; a row that has fallen is not asked again, nor are the others because
+    of it. Rows are asked in eights; 1 forward for the clean input, 2 to verify the claim as found and as stored."""
+    net = Smooth()
+    x = torch.rand(64, 8, generator=torch.Generator().manual_seed(7), dtype=torch.float64) * (HIGH - LOW) + LOW
+    y = net(x).argmax(dim=1)
+    rows = backwards = 0
+
+    def forward(module, given, out):
+        nonlocal rows
+        rows += len(out)
+        if out.requires_grad:
+            out.register_hook(back)
+
+    def back(g):
+        nonlocal backwards
+        backwards += len(g)
+
+    net.register_forward_hook(forward)
+    outcome = run(deepfool(), classifier(net), Samples.of(x, y), Setting(pieces=Pieces(64), harvest=8))
+    points = [len(deepfool_literal(net, x[i], int(y[i]), 0.02, 2, 50)) for i in range(64)]
+    eights = [-(-sum(count > step for count in points) // 8) * 8 for step in range(max(points))]
+    assert len(set(points)) > 2 and outcome.success.all()
+    # Until the next harvest an empty step is one more eight.
+    assert rows <= 64 + sum(eights) + 2 * 64 + 8 * 8
+    assert backwards <= 3 * sum(eights)
+    assert outcome.forwards.tolist() == [count + 3 for count in points]
 
 
 def cw_literal(net, x, label, targeted, kappa, iterations, searches, rate, initial):

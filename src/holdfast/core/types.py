@@ -272,7 +272,8 @@ class Probe(Protocol):
     ) -> tuple[Answer, Tensor]:
         """The answer and the gradients `[n, k, ...]` of the logits of `classes` `[n, k]`; −1 stands for the sum of them all.
 
-        `base` `[n]`: of what each logit is above that of this class; `standing`: rows that are wrong get zeros, and cost no backward.
+        `base` `[n]`: of what each logit is above that of this class; `standing`: rows that are wrong get zeros and cost no backward, and
+        those that were found wrong before are not asked again where the attack ends at the first success.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -123,20 +123,15 @@ class EngineProbe:
         standing: bool = False,
     ) -> tuple[Answer, Tensor]:
         k = classes.shape[1]
+        over = self.ledger.hit & (standing and self.attack.keep == "first" and self.attack.stop.early)
+        if standing:
+            where = ~over if where is None else where & ~over
 
-        def one(batch: Batch, number: Tensor, q: Tensor, wanted: Tensor, *less: Tensor, settle: bool = standing) -> _Reply:
+        def one(batch: Batch, number: Tensor, q: Tensor, wanted: Tensor, *less: Tensor) -> _Reply:
             q, out = self._traced(batch, number, q)
-            if settle:
-                index = (~self.attack.goal.wrong(out, batch)).nonzero().squeeze(1)
-                # A forward costs about as much as a backward: where many rows have fallen, those that stand are asked once more.
-                if not len(index) or (k + 1) * self.asker.filled(len(index)) < k * len(q):
-                    out, slopes, lost = out.map(Tensor.detach), q.new_zeros(len(q), k, *q.shape[1:]), torch.zeros(len(q), device=q.device)
-                    if len(index):
-                        some, rest = batch[index], [t[index] for t in (number, q.detach(), wanted, *less)]
-                        part = self.asker.each(len(index), lambda rows: one(some[rows], *(t[rows] for t in rest), settle=False))
-                        slopes = slopes.index_copy(0, index, part.extra.tensors["jacobian"])
-                        lost = lost.index_copy(0, index, part.extra.tensors["lost"])
-                    return _Reply(out, Named({"jacobian": slopes, "lost": lost}))
+            if standing and bool(self.attack.goal.wrong(out, batch).all(dim=0)):
+                nothing = {"jacobian": q.new_zeros(len(q), k, *q.shape[1:]), "lost": torch.zeros(len(q), device=q.device)}
+                return _Reply(out.map(Tensor.detach), Named(nothing))
             with torch.enable_grad():
                 every = torch.cat([out.logits, out.logits.sum(dim=1, keepdim=True)], dim=1)
                 columns = every.gather(1, wanted % every.shape[1])
@@ -149,7 +144,11 @@ class EngineProbe:
 
         more = (classes,) if base is None else (classes, base)
         answer, extra = self._ask(p, where, draws, one, *more, backwards=k, standing=standing)
-        return answer, extra["jacobian"]
+        if not standing:
+            return answer, extra["jacobian"]
+        # A row that fell before is not asked again, and stays wrong.
+        answer = replace(answer, wrong=answer.wrong | over)
+        return answer, torch.where(per_row(answer.wrong, extra["jacobian"]), 0.0, extra["jacobian"])
 
     def _forward(self, batch: Batch, number: Tensor, q: Tensor) -> _Reply:
         with torch.no_grad():
