@@ -76,7 +76,9 @@ def test_a_block_eases_what_it_takes_of_the_relative_change(tmp_path: Path) -> N
         def forward(self, x: Tensor) -> Tensor:
             return x + 1
 
-    net = nn.Sequential(nn.Identity(), nn.Tanh(), Lifted(), nn.Flatten(), nn.Linear(64, 10)).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Identity(), nn.Tanh(), Lifted(), nn.Flatten(), nn.Linear(64, 10)).eval()
     model = Classifier(net, 10)
     data = load_data("digits", split="test", limit=20)
     data = replace(data, y=model(data.x).logits.argmax(dim=1))
