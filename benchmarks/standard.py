@@ -5,7 +5,8 @@ references/verdicts. `--half test` (default) judges the half that chose no const
 older references under norms they were not trained for.
 Bar: no model above AutoAttack by more than one image unless the run says "not converged" or a check fails (one model at most); the sum not
 above AutoAttack's; where search ended at level 2 ≥ 8 × fewer forwards and ≥ 5 × fewer backwards, elsewhere no more than AutoAttack; no
-honest model gets a `fail`. Queries are those of the attacks, calibration included; the trust checks' are counted apart.
+honest model gets a `fail`. Queries are those of the attacks, calibration included; the trust checks' are not among
+them, though what the checks find counts (`--no-trust` leaves both out).
 Command: OMP_NUM_THREADS=1 scripts/bench standard [-- --half train --n 100 --no-trust NAME ...]
 Runs on: cpu
 """

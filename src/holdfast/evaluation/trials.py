@@ -37,7 +37,7 @@ def gradient_free(threat: Threat) -> Attack:
     """
     if isinstance(threat, L0):
         rule = RandomSearch(Margin(), SparseChange())
-        return Attack(Untargeted(), threat, rule, Stop(QUERIES), call=f"sparse random search(steps={QUERIES})")
+        return Attack(Untargeted(), threat, rule, Stop(QUERIES), call=f"sparse_search(steps={QUERIES})")
     return square(threat, steps=QUERIES)
 
 
